@@ -1,0 +1,96 @@
+"""Reading and writing photographs: RGB uint8, EXIF rotation applied, truncated files refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pixelwise.errors import DataError
+from pixelwise.io.atomic import atomic_write
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+"""File suffixes (lower case) that are taken for images."""
+
+MAX_PIXELS = 1_000_000_000
+"""Larger images are refused as decompression bombs."""
+
+_EXIF_ORIENTATION = 0x0112
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Open an image with Pillow without decoding its pixels; errors name the file.
+
+    Raises
+    ------
+    DataError
+        The file is missing, is not an image, or claims more than ``MAX_PIXELS`` pixels.
+    """
+    path = Path(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+            try:
+                image = Image.open(path)
+            finally:
+                Image.MAX_IMAGE_PIXELS = limit
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such image") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not an image (or an unknown format); remove it or convert it to PNG") from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: cannot be opened as an image ({error})") from None
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"{path}: {image.width}x{image.height} pixels is over the limit of {MAX_PIXELS:,}")
+    return image
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image as H×W×3 uint8 RGB, rotated as its EXIF tag says.
+
+    Grey, palette and 16-bit images become RGB; transparency is dropped.
+
+    Raises
+    ------
+    DataError
+        The file is missing, truncated or not an image.
+    """
+    with open_image(path) as image:
+        try:
+            if image.mode.startswith("I;16") or image.mode == "I":
+                high = np.asarray(image, np.uint32) >> 8
+                grey = np.minimum(high, 255).astype(np.uint8)
+                return np.repeat(grey[:, :, None], 3, axis=2)
+            upright = ImageOps.exif_transpose(image) if image.getexif() else image
+            return np.array(upright.convert("RGB"))
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(f"{path}: the image is damaged ({error}); copy or export it again") from None
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) as :func:`read_image` would return it, without decoding the pixels."""
+    with open_image(path) as image:
+        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def write_image(path: str | Path, image: np.ndarray) -> None:
+    """Write H×W×3 (or H×W) uint8; the format follows the suffix, JPEG at quality 92."""
+    options = {"quality": 92} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
+    with atomic_write(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(image)).save(temporary, **options)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a path has an image suffix and is not hidden."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """All images below a folder, sorted by path, hidden files and folders left out."""
+    folder = Path(folder)
+    found = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
