@@ -1,1 +1,5 @@
-"""TBD."""
+"""Running models: engines, the Segmenter that a user holds, tiles for large images."""
+
+from pixelwise.inference.segmenter import Segmentation, Segmenter
+
+__all__ = ["Segmentation", "Segmenter"]

@@ -1,12 +1,21 @@
 """Bytes to arrays and back: images, masks, label files, video; every write is atomic."""
 
 from pixelwise.io.atomic import atomic_write, write_json, write_text
-from pixelwise.io.images import IMAGE_SUFFIXES, image_size, is_image, list_images, read_image, write_image
+from pixelwise.io.images import (
+    IMAGE_SUFFIXES,
+    image_size,
+    is_image,
+    list_images,
+    read_image,
+    verify_image,
+    write_image,
+)
 from pixelwise.io.labelfiles import read_label_file
-from pixelwise.io.masks import mask_values, read_mask, write_mask
+from pixelwise.io.masks import UnknownValuesError, mask_values, read_mask, write_mask
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "UnknownValuesError",
     "atomic_write",
     "image_size",
     "is_image",
@@ -15,6 +24,7 @@ __all__ = [
     "read_image",
     "read_label_file",
     "read_mask",
+    "verify_image",
     "write_image",
     "write_json",
     "write_mask",

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, UsageError
 from pixelwise.io.atomic import atomic_write
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm"}
+)
 """File suffixes (lower case) that are taken for images."""
 
 MAX_PIXELS = 1_000_000_000
 """Larger images are refused as decompression bombs."""
 
 _EXIF_ORIENTATION = 0x0112
+_BOMB_LIMIT = threading.Lock()
+
+# Pillow warns from 89 megapixels on, an everyday size for aerial images; MAX_PIXELS is the limit here.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def open_image(path: str | Path) -> Image.Image:
@@ -30,22 +39,31 @@ def open_image(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-            try:
-                image = Image.open(path)
-            finally:
-                Image.MAX_IMAGE_PIXELS = limit
+        image = _open(path)
     except FileNotFoundError:
         raise DataError(f"{path}: no such image") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not an image (or an unknown format); remove it or convert it to PNG") from None
+        raise DataError(
+            f"{path}: not an image (or an unknown format); remove it or convert it to PNG"
+        ) from None
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be opened as an image ({error})") from None
     if image.width * image.height > MAX_PIXELS:
         raise DataError(f"{path}: {image.width}x{image.height} pixels is over the limit of {MAX_PIXELS:,}")
     return image
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except Image.DecompressionBombError:
+        pass  # Pillow's limit is lower than ours
+    with _BOMB_LIMIT:  # the limit is a global of Pillow, and images are read from several threads
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(path)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -67,19 +85,58 @@ def read_image(path: str | Path) -> np.ndarray:
             upright = ImageOps.exif_transpose(image) if image.getexif() else image
             return np.array(upright.convert("RGB"))
         except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path}: the image is damaged ({error}); copy or export it again") from None
+            raise _damaged(path, error) from None
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) as :func:`read_image` would return it, without decoding the pixels."""
     with open_image(path) as image:
-        turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return _upright_size(image)
+
+
+def verify_image(path: str | Path) -> tuple[int, int]:
+    """Decode an image to its last byte, as cheaply as its format permits, and return (height, width).
+
+    JPEG is decoded at an eighth of its size, which reads every coefficient but transforms few.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_image` would.
+    """
+    with open_image(path) as image:
+        try:
+            size = _upright_size(image)
+            image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
+            image.load()
+        except (OSError, ValueError, SyntaxError) as error:
+            raise _damaged(path, error) from None
+        return size
+
+
+def _upright_size(image: Image.Image) -> tuple[int, int]:
+    turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def _damaged(path: str | Path, error: Exception) -> DataError:
+    return DataError(f"{path}: the image is damaged ({error}); copy or export it again")
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
-    """Write H×W×3 (or H×W) uint8; the format follows the suffix, JPEG at quality 92."""
-    options = {"quality": 92} if Path(path).suffix.lower() in (".jpg", ".jpeg") else {}
+    """Write H×W×3 (or H×W) uint8; the format follows the suffix, JPEG at quality 92.
+
+    Raises
+    ------
+    UsageError
+        The suffix names no image format.
+    PixelwiseError
+        The file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in IMAGE_SUFFIXES:
+        raise UsageError(f"{path}: cannot write '{suffix}' images; use .png or .jpg")
+    options: dict[str, Any] = {"quality": 92} if suffix in (".jpg", ".jpeg") else {}
     with atomic_write(path) as temporary:
         Image.fromarray(np.ascontiguousarray(image)).save(temporary, **options)
 
@@ -91,6 +148,8 @@ def is_image(path: Path) -> bool:
 
 def list_images(folder: str | Path) -> list[Path]:
     """All images below a folder, sorted by path, hidden files and folders left out."""
-    folder = Path(folder)
-    found = (path for path in folder.rglob("*") if is_image(path) and path.is_file())
-    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [path for path in map(Path(parent).joinpath, files) if is_image(path)]
+    return sorted(found)

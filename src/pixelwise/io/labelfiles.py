@@ -12,16 +12,20 @@ import yaml
 from pixelwise.errors import DataError
 from pixelwise.labels import Colour, LabelMap
 
-_VOID_NAMES = frozenset({"void", "unlabelled", "unlabeled", "ignore", "ignored", "ignore_label"})
+_VOID_NAMES = frozenset(
+    {"void", "unlabelled", "unlabeled", "ignore", "ignored", "ignore_label", "__ignore__"}
+)
+_HEADERS = (["index", "name", "r", "g", "b"], ["name", "r", "g", "b"], ["index", "name"], ["name"])
 
 
 def read_label_file(path: str | Path) -> tuple[LabelMap, dict[int, int]]:
     """Read a class file and return its labels with the translation of mask values to class ids.
 
-    Understood: one name a line; ``name,r,g,b`` or ``index,name,r,g,b`` (with or without a header);
-    ``r g b name`` (CamVid's ``label_colors.txt``); JSON or YAML with a list of names, ``{"names": [...]}``
-    or ``{"names": {0: ...}}``. A class called void, unlabelled, ignore or the like is no class: its
-    value becomes the ignored id.
+    Understood: one name a line; ``index,name``, ``name,r,g,b`` or ``index,name,r,g,b`` (with or without
+    a header); ``r g b name`` (CamVid's ``label_colors.txt``); ``name:r,g,b:parts:actions`` (CVAT's
+    ``labelmap.txt``); JSON or YAML with a list of names, ``{"names": [...]}`` or ``{"names": {0: ...}}``.
+    A class called void, unlabelled, ignore or the like is no class: its value becomes the ignored id.
+    LabelMe's first line ``__ignore__`` has no value in masks and is not counted.
 
     Returns
     -------
@@ -40,6 +44,8 @@ def read_label_file(path: str | Path) -> tuple[LabelMap, dict[int, int]]:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such class file") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: expected a class file, found a folder") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: a class file must be UTF-8 text") from None
     rows = _from_document(path, text) if path.suffix in (".json", ".yaml", ".yml") else _from_lines(text)
@@ -52,23 +58,37 @@ Row = tuple[int, str, Colour | None]
 
 
 def _from_lines(text: str) -> list[Row]:
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    rows: list[Row] = []
-    for line in lines:
-        cells = next(csv.reader([line])) if "," in line else line.split()
-        cells = [cell.strip() for cell in cells]
-        if [c.lower() for c in cells] in (["index", "name", "r", "g", "b"], ["name", "r", "g", "b"], ["name"]):
-            continue
-        position = len(rows)
-        if len(cells) == 5 and "," in line and _are_numbers(cells[:1] + cells[2:]):
-            rows.append((int(cells[0]), cells[1], _colour(cells[2:])))
-        elif len(cells) == 4 and _are_numbers(cells[1:]):
-            rows.append((position, cells[0], _colour(cells[1:])))
-        elif len(cells) >= 4 and _are_numbers(cells[:3]):
-            rows.append((position, " ".join(cells[3:]), _colour(cells[:3])))
-        else:
-            rows.append((position, line, None))
-    return rows
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    rows = [_cells(line) for line in lines]
+    if rows and [cell.lower() for cell in rows[0]] in _HEADERS:
+        rows, lines = rows[1:], lines[1:]
+    if lines and lines[0] == "__ignore__":
+        rows, lines = rows[1:], lines[1:]
+    indexed = all(
+        "," in line and len(row) == 2 and row[0].isdigit() for line, row in zip(lines, rows, strict=True)
+    )
+    if indexed:
+        return [(int(index), name, None) for index, name in rows]
+    return [_row(position, line, row) for position, (line, row) in enumerate(zip(lines, rows, strict=True))]
+
+
+def _cells(line: str) -> list[str]:
+    if line.count(":") == 3:  # name:r,g,b:parts:actions
+        name, colour = line.split(":")[:2]
+        return [name.strip(), *(cell.strip() for cell in colour.split(","))]
+    cells = next(csv.reader([line])) if "," in line else line.split()
+    return [cell.strip() for cell in cells]
+
+
+def _row(position: int, line: str, cells: list[str]) -> Row:
+    if len(cells) == 5 and "," in line and _are_numbers(cells[:1] + cells[2:]):
+        return int(cells[0]), cells[1], _colour(cells[2:])
+    if len(cells) == 4 and _are_numbers(cells[1:]):
+        return position, cells[0], _colour(cells[1:])
+    if len(cells) >= 4 and _are_numbers(cells[:3]):
+        return position, " ".join(cells[3:]), _colour(cells[:3])
+    return position, cells[0] if line.count(":") == 3 else line, None
 
 
 def _from_document(path: Path, text: str) -> list[Row]:
@@ -82,7 +102,9 @@ def _from_document(path: Path, text: str) -> list[Row]:
     if isinstance(document, dict):
         if not all(str(key).isdigit() for key in document):
             raise DataError(f"{path}: expected a list of class names, or 'names:' with one")
-        return [(int(key), str(name), None) for key, name in sorted(document.items(), key=lambda kv: int(kv[0]))]
+        return [
+            (int(key), str(name), None) for key, name in sorted(document.items(), key=lambda kv: int(kv[0]))
+        ]
     if not isinstance(document, list):
         raise DataError(f"{path}: expected a list of class names, or 'names:' with one")
     found = [tuple(c) for c in colours] if len(colours) == len(document) else [None] * len(document)
@@ -94,6 +116,11 @@ def _build(path: Path, rows: list[Row]) -> tuple[LabelMap, dict[int, int]]:
     repeated = sorted({value for value in values if values.count(value) > 1})
     if repeated:
         raise DataError(f"{path}: index {repeated[0]} stands there more than once; give every class its own")
+    bad = [name for _, name, colour in rows if colour is not None and max(colour) > 255]
+    if bad:
+        raise DataError(
+            f"{path}: the colour of '{bad[0]}' has a value over 255; give red, green, blue as 0..255"
+        )
     kept = [row for row in rows if row[1].lower() not in _VOID_NAMES]
     colours = tuple(colour for _, _, colour in kept if colour is not None)
     try:

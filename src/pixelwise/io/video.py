@@ -52,7 +52,7 @@ def frame_rate(path: str | Path) -> float:
 
 
 def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25.0) -> int:
-    """Write H×W×3 uint8 RGB frames of one size as MPEG-4 (``.mp4``) or MJPEG (``.avi``); returns their number."""
+    """Write H×W×3 uint8 RGB frames of one size as MPEG-4 (``.mp4``) or MJPEG (``.avi``); returns how many."""
     code = "MJPG" if Path(path).suffix.lower() == ".avi" else "mp4v"
     count = 0
     writer = None

@@ -1,1 +1,1 @@
-"""TBD."""
+"""Training: the plan, the loop, checkpoints, run folders, export to a bundle. Importing this needs no torch."""

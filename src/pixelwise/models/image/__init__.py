@@ -1,1 +1,1 @@
-"""TBD."""
+"""Networks that label the pixels of an image."""

@@ -1,0 +1,303 @@
+"""The public functions. Each wires the rooms below and imports them only when it is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pixelwise.errors import MissingExtraError, UsageError
+from pixelwise.labels import LabelMap
+from pixelwise.sample import Dataset, Sample
+
+if TYPE_CHECKING:
+    from pixelwise.data import CheckReport
+    from pixelwise.evaluation import Evaluation
+    from pixelwise.inference import Segmenter
+    from pixelwise.training.run import Run
+
+Labels = LabelMap | Sequence[str] | Mapping[str, Any]
+Progress = Callable[[dict[str, Any]], None]
+
+
+def load(
+    name: str | Path,
+    engine: str = "auto",
+    precision: str = "auto",
+    device: str = "auto",
+    *,
+    scale: Literal["working", "native"] = "working",
+    tile: tuple[int, int] | None = None,
+) -> Segmenter:
+    """Load a model: a bundled name, a bundle (folder or .zip), or a run folder. Needs no torch.
+
+    Parameters
+    ----------
+    name
+        What to load.
+    engine
+        ``auto``, ``openvino``, ``onnxruntime`` or ``torch``.
+    precision
+        ``auto`` (bf16 where engine and CPU have it), ``fp32`` or ``bf16``.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    scale
+        ``working``: at the size it was trained for; ``native``: at each image's own size.
+    tile
+        (height, width) of tiles for large images; None lets the model decide.
+
+    Raises
+    ------
+    UsageError
+        No such model, engine, precision or device.
+    DataError
+        The bundle is damaged.
+
+    Examples
+    --------
+    >>> import pixelwise as pw
+    >>> segmenter = pw.load("runs/street")                        # doctest: +SKIP
+    >>> segmenter.predict("photo.jpg").save("photo_mask.png")     # doctest: +SKIP
+    """
+    from pixelwise.bundles import find_model
+    from pixelwise.inference import Segmenter
+
+    return Segmenter(find_model(name), engine, precision, device, scale, tile)
+
+
+def read(
+    path: str | Path,
+    format: str = "auto",
+    split: str | None = None,
+    labels: Labels | None = None,
+    mapping: Mapping[int, int] | None = None,
+) -> Dataset[Sample]:
+    """Read a data set; the format is recognised. Opens no image.
+
+    Parameters
+    ----------
+    path
+        The data's root folder.
+    format
+        ``auto``, or the name of a format (``pixelwise.data.FORMATS``).
+    split
+        Only this split.
+    labels
+        The classes, where the folder has no class file: a LabelMap or a list of names.
+    mapping
+        From values in the masks to class ids, such as ``{255: 1}``.
+
+    Raises
+    ------
+    DataError
+        Nothing there can be read; the message says what was found and what to do.
+    UsageError
+        No such format or split.
+    """
+    from pixelwise.data import read as read_data
+
+    return read_data(path, format=format, split=split, labels=labels, mapping=mapping)
+
+
+def check(dataset: Dataset[Sample] | str | Path) -> CheckReport:
+    """Examine a data set before training: counts, sizes, everything that is wrong and where.
+
+    See :class:`~pixelwise.data.CheckReport`; nothing is raised for bad data, ``report.errors`` lists it.
+    """
+    from pixelwise.data import check as check_data
+
+    return check_data(_as_dataset(dataset))
+
+
+def train(
+    data: Dataset[Sample] | str | Path | None = None,
+    arch: str = "deeplabv3plus",
+    *,
+    out: str | Path | None = None,
+    resume: str | Path | None = None,
+    labels: Labels | None = None,
+    mapping: Mapping[int, int] | None = None,
+    transform: Callable[[Sample], Sample] | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """Check the data, plan, train, write the bundle, evaluate it, write the report.
+
+    Parameters
+    ----------
+    data
+        A data set or its folder. With ``resume`` it may be left out if the run was started from a folder.
+    arch
+        An architecture of ``pw.models.list()``.
+    out
+        The new run folder; by default ``runs/<data>-<arch>``.
+    resume
+        An existing run folder to go on with; settings are its own.
+    labels, mapping
+        As in :func:`read`.
+    transform
+        A callable ``sample -> sample`` that runs after the augmentation and keeps the size.
+    progress
+        Called with every line of ``metrics.jsonl``, and with ``{"kind": "note", "text": ...}``.
+    settings
+        Fields of :class:`~pixelwise.training.config.TrainConfig`, such as ``size="480x360"``.
+
+    Returns
+    -------
+    Run
+        ``pw.load(run.path)`` gives the model.
+
+    Raises
+    ------
+    DataError
+        The data doctor found errors, or a checkpoint does not fit.
+    UsageError
+        An unknown setting, or a run folder that is in use.
+    MissingExtraError
+        torch is not installed: ``pip install 'pixelwise[train]'``.
+
+    Examples
+    --------
+    >>> import pixelwise as pw
+    >>> run = pw.train("data/street", size="240x180", epochs=10)    # doctest: +SKIP
+    """
+    from pixelwise.training.config import make_config
+    from pixelwise.training.run import RunFolder, is_main_process
+
+    say = progress if progress is not None and is_main_process() else lambda line: None
+    if resume is not None:
+        if settings or out is not None:
+            raise UsageError("a resumed run keeps its own settings; give only the run folder (and the data)")
+        folder, config, source = RunFolder.open(resume)
+        if data is None:
+            if source["path"] is None:
+                raise UsageError(f"{resume} was started from a data set in memory; pass it again as `data`")
+            data, labels = source["path"], labels or source["labels"]
+            mapping = mapping or {int(value): to for value, to in source["mapping"].items()}
+    elif data is None:
+        raise UsageError("nothing to train on; pass a data set or its folder")
+    else:
+        config = make_config({"arch": arch, **settings})
+    trainer_class = _import_training()
+
+    dataset = _as_dataset(data, labels=labels, mapping=mapping)
+    from pixelwise.data import check as check_data
+    from pixelwise.training.plan import class_weights, make_plan, split_data
+
+    train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed)
+    report = check_data(dataset)
+    report.raise_for_errors()
+    if resume is None:
+        plan = make_plan(config, train_set, report)
+        config = plan.config
+        reasons = plan.to_dict() | {"validation": val_from}
+        path = Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}"
+        source = {
+            "path": str(Path(data).resolve()) if isinstance(data, str | Path) else None,
+            "name": dataset.name,
+            "labels": dataset.labels.to_dict(),
+            "mapping": {str(value): to for value, to in (mapping or {}).items()},
+        }
+        folder = RunFolder.create(path, config, reasons, source, report.to_dict())
+        for key, line in reasons.items():
+            say({"kind": "note", "text": f"{key}: {line}"})
+    trainer = trainer_class(
+        config,
+        train_set,
+        val_set,
+        folder,
+        class_weights=class_weights(config.class_weights, report),
+        progress=say,
+        transform=transform,
+    )
+    if resume is not None:
+        trainer.resume()
+        say({"kind": "note", "text": f"going on at step {trainer.step} of {trainer.total_steps}"})
+    run = trainer.fit()
+    if run.finished and is_main_process():
+        _finish(trainer, folder, val_set, run, say)
+    return run
+
+
+def evaluate(
+    segmenter: Segmenter | str | Path,
+    dataset: Dataset[Sample] | str | Path,
+    split: str | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Measure a model on labelled images: exactly what ``predict`` gives, against the masks, at their size.
+
+    Parameters
+    ----------
+    segmenter
+        A loaded model, or what :func:`load` takes.
+    dataset
+        A data set or its folder; classes are matched by name.
+    split
+        Only this split.
+    progress
+        Called with ``{"kind": "evaluate", "done": n, "total": n}``.
+
+    Returns
+    -------
+    Evaluation
+        Dataset-level numbers from integer counts, per class and per image.
+    """
+    from pixelwise.evaluation import evaluate as evaluate_data
+
+    model = load(segmenter) if isinstance(segmenter, str | Path) else segmenter
+    data = _as_dataset(dataset)
+    return evaluate_data(model, data.select(split) if split else data, progress)
+
+
+def _finish(trainer: Any, folder: Any, val_set: Dataset[Sample], run: Run, say: Progress) -> None:
+    """From the best checkpoint to a bundle that is measured by the engine that users will run."""
+    from pixelwise.evaluation import pick_examples
+    from pixelwise.report import write_run_report
+    from pixelwise.training.export import export_bundle, record_metrics
+    from pixelwise.training.setup import working_scale
+
+    say({"kind": "note", "text": "writing the bundle and comparing the engines"})
+    bundle = export_bundle(
+        trainer.best_network(),
+        folder.bundle,
+        name=folder.path.name,
+        labels=trainer.labels,
+        working=working_scale(trainer.config),
+        licence=trainer.config.licence,
+        trained_on={
+            "data": val_set.name,
+            "images": len(trainer.train_cache.dataset),
+            "validation_images": len(val_set),
+            "steps": run.steps,
+            "minutes": round(run.seconds / 60, 1),
+            "settings": trainer.config.model_dump(mode="json"),
+        },
+    )
+    say({"kind": "note", "text": "evaluating the bundle on the validation images"})
+    segmenter = load(folder.path)
+    evaluation = evaluate(segmenter, val_set, progress=say)
+    evaluation.save(folder.path / "evaluation.json")
+    record_metrics(bundle, evaluation.to_dict(), segmenter.engine)
+    examples = pick_examples(evaluation, val_set, segmenter)
+    write_run_report(folder.path, examples)
+    say({"kind": "note", "text": f"report: {folder.report}"})
+
+
+def _as_dataset(
+    data: Dataset[Sample] | str | Path, labels: Labels | None = None, mapping: Mapping[int, int] | None = None
+) -> Dataset[Sample]:
+    if not isinstance(data, str | Path):
+        return data
+    return read(data, labels=labels, mapping=mapping)
+
+
+def _import_training() -> Any:
+    try:
+        from pixelwise.training.loop import Trainer
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("pixelwise"):
+            raise MissingExtraError("training", "train") from None
+        raise
+    return Trainer

@@ -1,0 +1,79 @@
+"""What ``bundle.json`` says: everything about a model that is not its weights or its graph."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pixelwise.labels import LabelMap
+
+FORMAT = 1
+"""The version of the bundle format that this code writes."""
+
+
+class WorkingScale(BaseModel):
+    """The size at which a model looks at an image; its logits are brought back to the image's size.
+
+    ``area``: the image is scaled, its proportions kept, to as many pixels as ``height`` x ``width``
+    (what a model needs whose training images were all resized). ``native``: pixels are taken as they
+    are (models trained on patches of large images), with tiles of ``height`` x ``width`` when the
+    image is larger than one tile.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: Literal["area", "native"] = "area"
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+
+    def size_for(self, height: int, width: int) -> tuple[int, int]:
+        """The working (height, width) of an image of this size.
+
+        >>> WorkingScale(rule="area", height=180, width=240).size_for(360, 480)
+        (180, 240)
+        >>> WorkingScale(rule="native", height=512, width=512).size_for(333, 777)
+        (333, 777)
+        """
+        if self.rule == "native":
+            return height, width
+        if abs(self.height * width - self.width * height) <= max(height, width):
+            return self.height, self.width  # the same proportions, up to a pixel of rounding
+        factor = math.sqrt(self.height * self.width / (height * width))
+        return max(32, round(height * factor)), max(32, round(width * factor))
+
+
+class Manifest(BaseModel):
+    """The contents of ``bundle.json``.
+
+    The graph takes ``image``, B×H×W×C uint8 (RGB when C is 3), and normalises it itself with
+    ``mean`` and ``std`` (0..255 scale); it gives ``logits`` B×K×H×W float32 and ``labels``.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: int = FORMAT
+    name: str
+    task: Literal["image"] = "image"
+    architecture: str
+    arguments: dict[str, Any]
+    labels: dict[str, Any]
+    head: Literal["softmax", "binary", "multilabel"] = "softmax"
+    in_channels: int = 3
+    mean: list[float]
+    std: list[float]
+    working: WorkingScale
+    outputs: list[str] = ["labels", "logits"]
+    parameters: int
+    metrics: dict[str, Any] = {}
+    trained_on: dict[str, Any] = {}
+    parity: dict[str, float] = {}
+    licence: str = ""
+    pixelwise: str = ""
+    sha256: dict[str, str] = {}
+
+    @property
+    def label_map(self) -> LabelMap:
+        """The classes as a LabelMap."""
+        return LabelMap.from_dict(self.labels)

@@ -1,0 +1,51 @@
+"""Torch: the reference engine, and the one for GPUs. The only file of this room that imports torch."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pixelwise import models
+from pixelwise.bundles import Bundle
+from pixelwise.errors import UsageError
+from pixelwise.inference.engines.base import Wanted
+
+
+class TorchEngine:
+    """Rebuilds the network from the manifest's arguments and loads the same float16 weights."""
+
+    name = "torch"
+
+    def __init__(self, bundle: Bundle, precision: str, device: str) -> None:
+        manifest = bundle.manifest
+        self.device = torch.device(_pick(device))
+        self.precision = "bf16" if precision == "bf16" else "fp32"
+        network = models.create(**manifest.arguments)
+        weights = {key: torch.from_numpy(value.astype(np.float32)) for key, value in bundle.state().items()}
+        network.load_state_dict(weights, strict=False)
+        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.mean = torch.tensor(manifest.mean, device=self.device).view(1, -1, 1, 1)
+        self.std = torch.tensor(manifest.std, device=self.device).view(1, -1, 1, 1)
+
+    @torch.inference_mode()
+    def run(self, images: np.ndarray, wanted: Wanted) -> np.ndarray:
+        """See :class:`~pixelwise.inference.engines.base.Engine`."""
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            logits = self.network((pixels - self.mean) / self.std).float()
+        if wanted == "logits":
+            return logits.cpu().numpy()
+        if self.network.multilabel:
+            labels = logits > 0
+        else:
+            labels = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+        return labels.to(torch.int32 if logits.shape[1] > 256 else torch.uint8).cpu().numpy()
+
+
+def _pick(device: str) -> str:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if there[name])
+    if not there[device]:
+        raise UsageError(f"there is no {device} device here; use --device {' or '.join(n for n in there if there[n])}")
+    return device

@@ -1,0 +1,218 @@
+"""The Segmenter: a model that a user holds. Any size in, the same size out; no torch needed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pixelwise.augment import resize_image
+from pixelwise.bundles import Bundle
+from pixelwise.draw import overlay
+from pixelwise.errors import DataError, UsageError, unknown_name
+from pixelwise.inference.engines import Engine, create_engine
+from pixelwise.inference.tiling import blend_tiles
+from pixelwise.io import read_image, write_mask
+from pixelwise.io.video import read_video
+from pixelwise.kernels.upsample import upsample_argmax, upsample_logits
+from pixelwise.labels import LabelMap
+
+Scale = Literal["working", "native"]
+Source = np.ndarray | str | Path
+
+_SMALLEST = 32  # px; smaller images are mirrored up to it, because networks halve them five times
+_LARGEST_WHOLE = 2048 * 2048  # px; a larger working image goes through in tiles
+_READ_AHEAD = 4
+
+
+@dataclass
+class Segmentation:
+    """What a model says about one image.
+
+    Attributes
+    ----------
+    mask
+        H×W class ids at the image's size (uint8, or uint16 when K > 255); multilabel models: K×H×W of 0/1.
+    labels
+        The classes.
+    image
+        The H×W×C image that was labelled.
+    probabilities
+        K×H×W float32, or None when they were not asked for.
+    """
+
+    mask: np.ndarray
+    labels: LabelMap
+    image: np.ndarray
+    probabilities: np.ndarray | None = None
+
+    def overlay(self, alpha: float = 0.5) -> np.ndarray:
+        """The image with the classes' colours over it, H×W×3 uint8."""
+        return overlay(self.image, self.mask, self.labels, alpha)
+
+    def save(self, path: str | Path) -> None:
+        """Write the mask as a palette PNG of class ids (16-bit grey when K > 255)."""
+        write_mask(path, self.mask, self.labels)
+
+
+class Segmenter:
+    """A bundle with an engine.
+
+    Parameters
+    ----------
+    bundle
+        The opened bundle.
+    engine, precision, device
+        See :func:`~pixelwise.inference.engines.create_engine`.
+    scale
+        ``working``: look at images at the size the model was trained for; ``native``: at their own.
+    tile
+        (height, width) of the tiles that large images are cut into; None lets the bundle decide.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        engine: str = "auto",
+        precision: str = "auto",
+        device: str = "auto",
+        scale: Scale = "working",
+        tile: tuple[int, int] | None = None,
+    ) -> None:
+        if scale not in ("working", "native"):
+            raise unknown_name("scale", scale, ("working", "native"))
+        if tile is not None and min(tile) < _SMALLEST:
+            raise UsageError(f"tiles must be at least {_SMALLEST} px on each side, found {tile[1]}x{tile[0]}")
+        self.bundle = bundle
+        self.engine: Engine = create_engine(bundle, engine, precision, device)
+        self.scale = scale
+        self.tile = tile
+
+    @property
+    def labels(self) -> LabelMap:
+        """The model's classes."""
+        return self.bundle.labels
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.bundle.manifest.name
+
+    def predict(self, image: Source, probabilities: bool = False) -> Segmentation:
+        """Label every pixel of one image.
+
+        Parameters
+        ----------
+        image
+            H×W×3 uint8 RGB (H×W grey is taken too), or the path of an image file.
+        probabilities
+            Also return K×H×W float32: softmax over the classes (sigmoids for binary and multilabel).
+
+        Raises
+        ------
+        DataError
+            The file cannot be read, or the array is not H×W×C uint8.
+        """
+        pixels = self._pixels(image)
+        height, width = pixels.shape[:2]
+        working = self._working_size(height, width)
+        small = resize_image(pixels, working)
+        tile = self._tile_for(*working)
+        multilabel = self.bundle.manifest.head == "multilabel"
+        if probabilities or multilabel:
+            logits = upsample_logits(self._logits(small, tile), (height, width))
+            chances = _probabilities(logits, self.bundle.manifest.head)
+            mask = (logits > 0).astype(np.uint8) if multilabel else self._decide(logits, (height, width))
+            return Segmentation(mask, self.labels, pixels, chances if probabilities else None)
+        if tile is None and working == (height, width) and min(working) >= _SMALLEST:
+            mask = self.engine.run(small[None], "labels")[0].astype(self.labels.dtype)
+        elif tile is None or working != (height, width):
+            mask = self._decide(self._logits(small, tile), (height, width))
+        else:
+            mask = np.empty((height, width), self.labels.dtype)
+            for top, band in blend_tiles(small, tile, self._whole_logits):
+                mask[top : top + band.shape[1]] = self._decide(band, band.shape[1:])
+        return Segmentation(mask, self.labels, pixels)
+
+    def predict_many(self, images: Iterable[Source]) -> Iterator[Segmentation]:
+        """Label many images in order; the next ones are read while one is computed."""
+        with ThreadPoolExecutor(1) as reader:
+            sources = iter(images)
+            waiting: deque[Future[np.ndarray]] = deque(
+                reader.submit(self._pixels, source) for source in islice(sources, _READ_AHEAD)
+            )
+            while waiting:
+                pixels = waiting.popleft().result()
+                waiting.extend(reader.submit(self._pixels, source) for source in islice(sources, 1))
+                yield self.predict(pixels)
+
+    def predict_video(
+        self, source: str | Path | Iterable[np.ndarray], schedule: str = "every"
+    ) -> Iterator[Segmentation]:
+        """Label a video file, or frames given as H×W×3 uint8 RGB arrays, one frame at a time.
+
+        ``schedule="every"`` runs the whole network on every frame.
+        """
+        if schedule != "every":
+            raise unknown_name("schedule", schedule, ("every",))
+        frames = (f for _, f in read_video(source)) if isinstance(source, str | Path) else source
+        return self.predict_many(frames)
+
+    def _pixels(self, image: Source) -> np.ndarray:
+        channels = self.bundle.manifest.in_channels
+        pixels = image if isinstance(image, np.ndarray) else read_image(image)
+        if pixels.ndim == 2:
+            pixels = np.repeat(pixels[:, :, None], channels, axis=2)
+        if pixels.ndim != 3 or pixels.dtype != np.uint8 or pixels.shape[2] != channels or pixels.size == 0:
+            raise DataError(
+                f"expected an image of HxWx{channels} uint8, found {pixels.dtype} of shape {pixels.shape}; "
+                "scale other ranges to 0..255 first"
+            )
+        return np.ascontiguousarray(pixels)
+
+    def _working_size(self, height: int, width: int) -> tuple[int, int]:
+        if self.scale == "native":
+            return height, width
+        return self.bundle.manifest.working.size_for(height, width)
+
+    def _tile_for(self, height: int, width: int) -> tuple[int, int] | None:
+        """The tile size, or None when the working image goes through whole."""
+        rule = self.bundle.manifest.working
+        if self.tile is not None:
+            tile = self.tile
+        elif rule.rule == "native":
+            tile = (rule.height, rule.width)
+        elif height * width > _LARGEST_WHOLE:
+            tile = (1024, 1024)
+        else:
+            return None
+        return None if height <= tile[0] and width <= tile[1] else tile
+
+    def _logits(self, pixels: np.ndarray, tile: tuple[int, int] | None) -> np.ndarray:
+        """K×h×w float32 logits at the size of ``pixels``."""
+        if tile is None:
+            return self._whole_logits(pixels)
+        return np.concatenate([band for _, band in blend_tiles(pixels, tile, self._whole_logits)], axis=1)
+
+    def _whole_logits(self, pixels: np.ndarray) -> np.ndarray:
+        height, width = pixels.shape[:2]
+        missing = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
+        if any(missing):
+            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+        return self.engine.run(np.ascontiguousarray(pixels[None]), "logits")[0, :, :height, :width]
+
+    def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        return upsample_argmax(np.ascontiguousarray(logits), (size[0], size[1])).astype(self.labels.dtype)
+
+
+def _probabilities(logits: np.ndarray, head: str) -> np.ndarray:
+    if head != "softmax":
+        return 1 / (1 + np.exp(-logits))
+    exponentials = np.exp(logits - logits.max(axis=0))
+    return exponentials / exponentials.sum(axis=0)

@@ -1,0 +1,91 @@
+"""What every loss shares: the call, the checks, float32 arithmetic, and ignored pixels left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from pixelwise.errors import DataError, UsageError
+
+
+class Loss(nn.Module):
+    """A scalar from logits and targets; a subclass defines :meth:`compute`.
+
+    Called as ``loss(logits, target, weight=None)``:
+
+    - ``logits``: B×K×H×W float. Computed in float32 also inside autocast (float64 stays float64).
+    - ``target``: B×H×W integer class ids; B×K×H×W of 0 and 1 when ``multilabel``; 0 and 1 when K is 1.
+      Never written to.
+    - ``weight``: optional B×H×W float, the importance of each pixel.
+
+    Pixels whose target is ``ignore_index`` count nowhere; when that is all of them, the loss is 0 and its
+    gradient too. Targets are checked on every call, which on an accelerator waits for the device once.
+
+    Raises
+    ------
+    DataError
+        A target is neither a class id nor ``ignore_index``.
+    UsageError
+        The shapes do not fit together.
+    """
+
+    def __init__(self, ignore_index: int = 255, multilabel: bool = False) -> None:
+        super().__init__()
+        self.ignore_index = ignore_index
+        self.multilabel = multilabel
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
+        self._check_shapes(logits, target, weight)
+        target = target.long()  # a uint8 cannot be compared with an ignore_index of 65535
+        self._check_ids(target, logits.shape[1])
+        with torch.autocast(logits.device.type, enabled=False):
+            precise = logits if logits.dtype == torch.float64 else logits.float()
+            return self.compute(precise, target, weight)
+
+    def compute(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The loss of checked input: float32 or float64 logits, int64 targets."""
+        raise NotImplementedError
+
+    def valid(self, target: Tensor) -> Tensor:
+        """Boolean, True where the target is not ignored."""
+        return target != self.ignore_index
+
+    def _check_shapes(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
+        batch, _, height, width = logits.shape
+        pixels = (batch, height, width)
+        expected = tuple(logits.shape) if self.multilabel else pixels
+        if tuple(target.shape) != expected:
+            raise UsageError(
+                f"a target of shape {tuple(target.shape)} does not fit logits of shape "
+                f"{tuple(logits.shape)}: expected {expected}"
+            )
+        if weight is not None and tuple(weight.shape) != pixels:
+            raise UsageError(f"a weight map of shape {tuple(weight.shape)} does not fit: expected {pixels}")
+
+    def _check_ids(self, target: Tensor, num_classes: int) -> None:
+        highest = 1 if self.multilabel or num_classes == 1 else num_classes - 1
+        outside = ((target > highest) | (target < 0)) & self.valid(target)
+        if outside.any():
+            found = target[outside].unique()[:5].tolist()
+            raise DataError(
+                f"the target holds class id {', '.join(map(str, found))} where 0..{highest} or "
+                f"{self.ignore_index} (ignored) is expected: check the masks against the class list"
+            )
+
+
+class WeightedSum(Loss):
+    """Several losses added, each with its factor."""
+
+    def __init__(self, terms: Sequence[tuple[float, Loss]]) -> None:
+        super().__init__(terms[0][1].ignore_index, terms[0][1].multilabel)
+        self.factors = tuple(factor for factor, _ in terms)
+        self.losses = nn.ModuleList(loss for _, loss in terms)
+
+    def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
+        parts = [
+            factor * loss(logits, target, weight)
+            for factor, loss in zip(self.factors, self.losses, strict=True)
+        ]
+        return torch.stack(parts).sum()

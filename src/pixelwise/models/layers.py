@@ -1,0 +1,121 @@
+"""Layers that several networks share: resizing, convolution blocks, TensorFlow's SAME padding.
+
+Everything here exports with symbolic sizes: sizes come from ``x.shape`` and no branch depends on data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """Bilinear resampling of B×C×H×W features to ``size`` (height, width).
+
+    >>> resize(torch.zeros(1, 2, 4, 4), (7, 9)).shape
+    torch.Size([1, 2, 7, 9])
+    """
+    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+
+
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, batch norm, ReLU; "same" padding for odd kernels."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int = 3,
+        *,
+        dilation: int = 1,
+        groups: int = 1,
+        eps: float = 1e-5,
+    ) -> None:
+        padding = dilation * (kernel_size - 1) // 2
+        super().__init__(
+            nn.Conv2d(
+                in_channels,
+                out_channels,
+                kernel_size,
+                padding=padding,
+                dilation=dilation,
+                groups=groups,
+                bias=False,
+            ),
+            nn.BatchNorm2d(out_channels, eps=eps),
+            nn.ReLU(inplace=True),
+        )
+
+
+class SeparableConvNormAct(nn.Sequential):
+    """A 3×3 convolution split into depthwise and pointwise, batch norm and ReLU after EACH of the two."""
+
+    def __init__(self, in_channels: int, out_channels: int, *, dilation: int = 1, eps: float = 1e-5) -> None:
+        super().__init__(
+            ConvNormAct(in_channels, in_channels, 3, dilation=dilation, groups=in_channels, eps=eps),
+            ConvNormAct(in_channels, out_channels, 1, eps=eps),
+        )
+
+
+class PooledBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm for globally pooled maps (B×C×1×1) that also works for a batch of one.
+
+    One value per channel has no variance, and torch refuses it in training. Such a batch is normalised
+    by the running statistics, as in evaluation, and does not change them.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        if self.training and x.shape[0] * x.shape[2] * x.shape[3] == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+class SamePadConv2d(nn.Conv2d):
+    """A strided convolution with TensorFlow's SAME padding: ceil(size / stride) outputs, the odd pixel last.
+
+    Takes the place of timm's ``Conv2dSame`` with the same parameters. The padding is computed by integer
+    arithmetic on ``x.shape`` alone, so that a traced graph holds for every size.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        top, bottom = self._padding(x.shape[-2], 0)
+        left, right = self._padding(x.shape[-1], 1)
+        return self._conv_forward(F.pad(x, (left, right, top, bottom)), self.weight, self.bias)
+
+    def _padding(self, size: int | torch.SymInt, axis: int) -> Any:
+        stride = int(self.stride[axis])
+        reach = int(self.dilation[axis]) * (int(self.kernel_size[axis]) - 1) + 1
+        # No negative number may be divided: ONNX rounds towards zero, Python downwards.
+        total = reach - size + (size - 1) // stride * stride
+        if reach < stride:  # only then can the total be negative; a maximum would burden every other graph
+            total = torch.sym_max(total, 0)
+        return total // 2, total - total // 2
+
+
+def replace_same_convolutions(module: nn.Module) -> None:
+    """Exchange every timm ``Conv2dSame`` inside ``module`` for :class:`SamePadConv2d`, in place.
+
+    Parameters keep their names and values, so state dicts are unchanged.
+    """
+    from timm.layers import Conv2dSame
+
+    for name, child in module.named_children():
+        if not isinstance(child, Conv2dSame):
+            replace_same_convolutions(child)
+            continue
+        same = SamePadConv2d(
+            child.in_channels,
+            child.out_channels,
+            child.kernel_size,  # type: ignore[arg-type]
+            stride=child.stride,  # type: ignore[arg-type]
+            dilation=child.dilation,  # type: ignore[arg-type]
+            groups=child.groups,
+            bias=child.bias is not None,
+            device="meta",
+        )
+        same.weight, same.bias = child.weight, child.bias
+        setattr(module, name, same)

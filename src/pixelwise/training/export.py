@@ -1,0 +1,231 @@
+"""From a trained network to a bundle: weights once as float16, a graph that points into them, parity measured."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+import pixelwise
+from pixelwise.bundles import Bundle, Manifest, WorkingScale, update_manifest, write_bundle
+from pixelwise.bundles.bundle import WEIGHTS, save_weights, weight_offsets
+from pixelwise.errors import PixelwiseError
+from pixelwise.inference.engines import ENGINES, Engine, create_engine
+from pixelwise.labels import LabelMap
+from pixelwise.models.network import SegmentationNetwork
+
+
+class ExportGraph(nn.Module):
+    """What a bundle's graph computes: B×H×W×C uint8 pixels to ``logits`` and ``labels``.
+
+    Normalisation and the argmax are inside, so that no engine can get them wrong and only one small
+    plane has to leave it.
+    """
+
+    def __init__(self, network: SegmentationNetwork, label_type: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.label_type = label_type
+        mean, std = network.preprocessing
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits B×K×H×W float32 and labels: B×H×W, or B×K×H×W of 0/1 when multilabel."""
+        pixels = image.permute(0, 3, 1, 2).float()
+        logits = self.network((pixels - self.pixel_mean) / self.pixel_std)
+        if self.network.multilabel:
+            labels = logits > 0
+        elif self.network.num_classes == 1:
+            labels = logits[:, 0] > 0
+        else:
+            labels = logits.argmax(dim=1)
+        return logits, labels.to(self.label_type)
+
+
+def export_bundle(
+    network: SegmentationNetwork,
+    path: str | Path,
+    *,
+    name: str,
+    labels: LabelMap,
+    working: WorkingScale,
+    trained_on: dict[str, Any] | None = None,
+    licence: str = "",
+) -> Bundle:
+    """Write a bundle and measure that every installed engine gives the same logits.
+
+    The network's weights are rounded to float16 first (float32 is kept for tensors that float16 cannot
+    hold), and the rounded values are what every engine, torch included, computes with.
+
+    Raises
+    ------
+    PixelwiseError
+        The network uses an operator that ONNX cannot express (it is named).
+    """
+    network = network.eval().cpu()
+    weights = half_weights(network)
+    network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in weights.items()}, strict=False)
+    label_type = torch.uint8 if labels.dtype is np.uint8 else torch.int32
+    model = _to_onnx(ExportGraph(network, label_type).eval(), network.in_channels)
+    graph = _point_into_weights(model, weights)
+    mean, std = network.preprocessing
+    manifest = Manifest(
+        name=name,
+        architecture=str(network.arguments["name"]),
+        arguments=network.arguments,
+        labels=labels.to_dict(),
+        head="multilabel" if network.multilabel else "binary" if network.num_classes == 1 else "softmax",
+        in_channels=network.in_channels,
+        mean=list(mean),
+        std=list(std),
+        working=working,
+        parameters=sum(p.numel() for p in network.parameters()),
+        trained_on=trained_on or {},
+        licence=licence,
+        pixelwise=pixelwise.__version__,
+    )
+    bundle = write_bundle(path, manifest, graph, weights)
+    return update_manifest(bundle, parity=measure_parity(bundle))
+
+
+def measure_parity(bundle: Bundle, seed: int = 0) -> dict[str, float]:
+    """The largest difference of each engine's fp32 logits from torch's, on a noise image of an odd size."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (1, 97, 131, bundle.manifest.in_channels), np.uint8)
+    reference = create_engine(bundle, "torch", precision="fp32").run(image, "logits")
+    differences = {}
+    for engine in ENGINES:
+        if engine != "torch":
+            found = create_engine(bundle, engine, precision="fp32").run(image, "logits")
+            differences[engine] = float(np.abs(found - reference).max())
+    differences["largest_logit"] = float(np.abs(reference).max())
+    return differences
+
+
+def record_metrics(bundle: Bundle, evaluation: dict[str, Any], engine: Engine) -> Bundle:
+    """Put an evaluation's headline numbers into the bundle's card, with the engine that gave them."""
+    metrics = {key: evaluation[key] for key in ("mean_iou", "pixel_accuracy", "frequency_weighted_iou", "mean_f1")}
+    metrics |= {
+        "per_class_iou": {name: row["iou"] for name, row in evaluation["per_class"].items()},
+        "images": evaluation["images"],
+        "data": evaluation["data"],
+        "engine": engine.name,
+        "precision": engine.precision,
+    }
+    return update_manifest(bundle, metrics=metrics)
+
+
+def half_weights(network: nn.Module) -> dict[str, np.ndarray]:
+    """The state dict as float16 arrays; tensors whose values float16 cannot hold stay float32."""
+    weights = {}
+    for name, tensor in network.state_dict().items():
+        if not tensor.is_floating_point():
+            continue  # num_batches_tracked: nothing at prediction time reads it
+        full = tensor.detach().float().cpu().numpy()
+        half = full.astype(np.float16)
+        # Overflow to inf, and variances that would round to 0 or lose their digits as subnormals.
+        tiny = (np.abs(full) < 6.1e-5) & (np.abs(half.astype(np.float32) - full) > 1e-2 * np.abs(full))
+        holds = np.isfinite(half).all() and not (name.endswith("running_var") and tiny.any())
+        weights[name] = half if holds else full
+    return weights
+
+
+def _to_onnx(graph: ExportGraph, channels: int) -> onnx.ModelProto:
+    example = torch.zeros(2, 96, 128, channels, dtype=torch.uint8)
+    dynamic = {
+        "image": {
+            0: torch.export.Dim("batch", min=1, max=4096),
+            1: torch.export.Dim("height", min=32, max=32768),
+            2: torch.export.Dim("width", min=32, max=32768),
+        }
+    }
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                graph,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=dynamic,
+                input_names=["image"],
+                output_names=["logits", "labels"],
+                external_data=False,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise PixelwiseError(f"{graph.network.arguments['name']} cannot be exported to ONNX: {reason}") from error
+    assert program is not None
+    return program.model_proto
+
+
+def _point_into_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> bytes:
+    """Replace every weight in the graph by a reference into the safetensors file, plus a Cast if it is float16."""
+    with tempfile.TemporaryDirectory() as folder:
+        save_weights(Path(folder) / WEIGHTS, weights)
+        offsets = weight_offsets(Path(folder) / WEIGHTS)
+    casts = []
+    for initializer in model.graph.initializer:
+        name = initializer.name.removeprefix("network.")
+        if name not in weights:
+            continue  # a constant of the graph, a few numbers
+        if weights[name].dtype == np.float16:
+            casts.append(
+                onnx.helper.make_node("Cast", [f"{initializer.name}:half"], [initializer.name], to=onnx.TensorProto.FLOAT)
+            )
+            initializer.name += ":half"
+            initializer.data_type = onnx.TensorProto.FLOAT16
+        offset, length = offsets[name]
+        initializer.ClearField("raw_data")
+        initializer.ClearField("float_data")
+        initializer.data_location = onnx.TensorProto.EXTERNAL
+        initializer.ClearField("external_data")
+        for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
+            entry = initializer.external_data.add()
+            entry.key, entry.value = key, value
+    nodes = [*casts, *model.graph.node]
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+    _strip(model)
+    return model.SerializeToString()
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop what only debuggers read: source locations, value types, metadata (and machine paths with them)."""
+    model.graph.ClearField("value_info")
+    model.ClearField("metadata_props")
+    model.graph.ClearField("metadata_props")
+    for value in [*model.graph.input, *model.graph.output]:
+        value.ClearField("metadata_props")
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for function in model.functions:
+        function.ClearField("metadata_props")
+        for node in function.node:
+            node.ClearField("metadata_props")
+            node.ClearField("doc_string")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter reports progress on stdout and through warnings; none of it helps a user."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

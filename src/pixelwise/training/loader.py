@@ -1,0 +1,156 @@
+"""Batches for training and validation, prepared by threads ahead of the network.
+
+Threads instead of torch's DataLoader processes: decoding, warping and table lookups all release the
+interpreter lock, so threads use the cores just as well, share ONE cache of decoded images, start at
+once and need no copy of every batch. What sample i looks like in epoch e depends on (seed, e, i) alone,
+so nothing but the position has to be saved for an exact resume.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from threading import Lock
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from pixelwise.sample import Dataset, Sample
+
+_CACHE_BYTES = 1 << 30
+
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Arrays of one step.
+
+    Attributes
+    ----------
+    pixels
+        B×H×W×C uint8; permuted to B×C×H×W it is already channels_last.
+    target
+        B×H×W int64 class ids.
+    weight
+        B×H×W float32 (the product of a sample's weight maps), or None.
+    indices
+        Positions in the data set.
+    """
+
+    pixels: Tensor
+    target: Tensor
+    weight: Tensor | None
+    indices: tuple[int, ...]
+
+
+class SampleCache:
+    """Keeps decoded samples while they fit into a fixed budget of bytes; the rest is read each time."""
+
+    def __init__(self, dataset: Dataset[Sample], budget: int = _CACHE_BYTES) -> None:
+        self.dataset = dataset
+        self._kept: dict[int, Sample] = {}
+        self._left = budget
+        self._lock = Lock()
+
+    def __getitem__(self, index: int) -> Sample:
+        if index in self._kept:
+            return self._kept[index]
+        sample = self.dataset[index]
+        arrays = [sample.image, sample.mask, sample.instances, *sample.weights.values()]
+        cost = sum(array.nbytes for array in arrays if array is not None)
+        with self._lock:
+            if index not in self._kept and cost <= self._left:
+                self._kept[index] = sample
+                self._left -= cost
+        return sample
+
+
+def epoch_order(count: int, epoch: int, seed: int, batch: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
+    """This rank's batches of one epoch: a permutation that depends on (seed, epoch) only.
+
+    ``batch`` counts images over all ranks. The last, smaller batch is dropped unless it is the only one,
+    because batch norm suffers from tiny batches; the permutation changes every epoch, so nothing is lost.
+    """
+    order = np.random.default_rng([seed, epoch]).permutation(count).tolist()
+    batches = [order[i : i + batch] for i in range(0, count, batch)]
+    if len(batches) > 1 and len(batches[-1]) < batch:
+        batches.pop()
+    return [b[rank::ranks] for b in batches]
+
+
+def train_batches(
+    cache: SampleCache,
+    order: Sequence[Sequence[int]],
+    transform: Callable[[Sample, np.random.Generator], Sample],
+    *,
+    epoch: int,
+    seed: int,
+    threads: int,
+) -> Iterator[Batch]:
+    """Augmented batches in the order given."""
+
+    def prepare(index: int) -> Sample:
+        return transform(cache[index], np.random.default_rng([seed, epoch, index]))
+
+    return _in_threads(order, prepare, threads)
+
+
+def eval_batches(
+    cache: SampleCache, indices: Sequence[int], transform: Callable[[Sample], Sample], *, batch: int, threads: int
+) -> Iterator[Batch]:
+    """Every sample once, unaugmented; neighbours of the same size share a batch."""
+
+    def prepare(index: int) -> Sample:
+        return transform(cache[index])
+
+    return _in_threads([indices[i : i + batch] for i in range(0, len(indices), batch)], prepare, threads)
+
+
+def _in_threads(order: Sequence[Sequence[int]], prepare: Callable[[int], Sample], threads: int) -> Iterator[Batch]:
+    if threads == 0:
+        for indices in order:
+            yield from _collate([prepare(i) for i in indices], indices)
+        return
+    cv2.setNumThreads(0)  # one image per thread beats many threads per image
+    with ThreadPoolExecutor(threads) as pool:
+        todo = iter(order)
+
+        def submit(indices: Sequence[int]) -> tuple[Sequence[int], list[Future[Sample]]]:
+            return indices, [pool.submit(prepare, i) for i in indices]
+
+        waiting = deque(submit(indices) for indices in islice(todo, 3))
+        try:
+            while waiting:
+                indices, futures = waiting.popleft()
+                samples = [future.result() for future in futures]
+                waiting.extend(submit(following) for following in islice(todo, 1))
+                yield from _collate(samples, indices)
+        finally:  # also when the consumer stops early
+            for _, futures in waiting:
+                for future in futures:
+                    future.cancel()
+
+
+def _collate(samples: Sequence[Sample], indices: Sequence[int]) -> Iterator[Batch]:
+    """One batch, or several when sizes differ (validation only; training crops are all of one size)."""
+    start = 0
+    for end in range(1, len(samples) + 1):
+        if end == len(samples) or samples[end].image.shape != samples[start].image.shape:
+            yield _stack(samples[start:end], tuple(indices[start:end]))
+            start = end
+
+
+def _stack(samples: Sequence[Sample], indices: tuple[int, ...]) -> Batch:
+    masks = [sample.mask for sample in samples]
+    target = np.stack([mask for mask in masks if mask is not None]).astype(np.int64)
+    weight = None
+    if samples[0].weights:
+        maps = [np.prod(list(sample.weights.values()), axis=0) for sample in samples]
+        weight = torch.from_numpy(np.stack(maps).astype(np.float32))
+    pixels = torch.from_numpy(np.stack([sample.image for sample in samples]))
+    return Batch(pixels, torch.from_numpy(target), weight, indices)

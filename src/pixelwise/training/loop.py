@@ -1,0 +1,352 @@
+"""The training loop: steps, validation, limits, exact resume. Fabric does devices, precision and DDP."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.tensorboard import SummaryWriter
+
+from pixelwise import losses
+from pixelwise.augment import resize_sample
+from pixelwise.errors import DataError
+from pixelwise.inference.engines import available_cores
+from pixelwise.metrics import ConfusionMatrix
+from pixelwise.models.network import SegmentationNetwork
+from pixelwise.sample import Dataset, Sample
+from pixelwise.training.checkpoints import detached, load_checkpoint, save_checkpoint
+from pixelwise.training.config import TrainConfig
+from pixelwise.training.loader import Batch, SampleCache, epoch_order, eval_batches, train_batches
+from pixelwise.training.run import Run, RunFolder
+from pixelwise.training.schedule import rate_factor
+from pixelwise.training.setup import (
+    exponential_average,
+    freeze_encoder,
+    make_augment,
+    make_fabric,
+    make_network,
+    make_optimizer,
+    set_training,
+    working_scale,
+)
+from pixelwise.training.signals import graceful_stop
+
+Progress = Callable[[dict[str, Any]], None]
+
+_LOG_EVERY = 10  # steps
+_SAVE_EVERY = 300  # seconds
+_AUXILIARY = 0.4  # weight of auxiliary heads
+
+
+class Trainer:
+    """Trains one network on one data set and leaves everything in a run folder.
+
+    Parameters
+    ----------
+    config
+        Settings without open questions (see :func:`~pixelwise.training.plan.make_plan`).
+    train_set, val_set
+        Samples with masks.
+    folder
+        Where checkpoints and metrics go.
+    class_weights
+        K float32, or None.
+    progress
+        Called with every line of ``metrics.jsonl``.
+    transform
+        A callable ``sample -> sample`` that runs after the augmentation.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train_set: Dataset[Sample],
+        val_set: Dataset[Sample],
+        folder: RunFolder,
+        *,
+        class_weights: np.ndarray | None = None,
+        progress: Progress | None = None,
+        transform: Callable[[Sample], Sample] | None = None,
+    ) -> None:
+        assert config.size and config.batch and config.epochs and config.lr
+        self.config = config
+        self.folder = folder
+        self.labels = train_set.labels
+        self.progress = progress or (lambda line: None)
+        self.train_cache, self.val_cache = SampleCache(train_set), SampleCache(val_set)
+        self.size = (config.size[1], config.size[0])
+        self.threads = available_cores() if config.workers is None else config.workers
+        self.augment = make_augment(config, self.labels.ignore, transform)
+
+        self.fabric = make_fabric(config)
+        torch.manual_seed(config.seed)
+        self.raw = make_network(config, len(self.labels))
+        freeze_encoder(self.raw, config)
+        weight = None if class_weights is None else torch.from_numpy(class_weights)
+        self.loss = losses.create(
+            config.loss,
+            ignore_index=self.labels.ignore,
+            class_weights=weight,
+            **({"label_smoothing": config.label_smoothing} if config.label_smoothing else {}),
+        )
+        self.loss.to(self.fabric.device)
+        optimizer = make_optimizer(self.raw, config)
+        self.raw = self.raw.to(memory_format=torch.channels_last)
+        self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
+        self.average = AveragedModel(self.raw, multi_avg_fn=exponential_average(config.ema)) if config.ema else None
+        mean, std = self.raw.preprocessing
+        self.mean = torch.tensor(mean, device=self.fabric.device).view(1, -1, 1, 1)
+        self.std = torch.tensor(std, device=self.fabric.device).view(1, -1, 1, 1)
+
+        self.step = self.epoch = self.batch_in_epoch = self.validated_step = self.stale = 0
+        self.best = -1.0
+        self.stop_reason = ""
+        self.interrupted = False
+        self._started = time.monotonic()
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        assert self.config.epochs and self.config.batch
+        per_epoch = len(epoch_order(len(self.train_cache.dataset), 0, self.config.seed, self.config.batch))
+        steps = self.config.epochs * math.ceil(per_epoch / self.config.accumulate)
+        return min(steps, self.config.max_steps or steps)
+
+    @property
+    def to_judge(self) -> nn.Module:
+        """The network that is validated and exported: the averaged one where there is one."""
+        return self.average.module if self.average is not None else self.raw
+
+    def fit(self) -> Run:
+        """Train from where the trainer stands to the end; signals, limits and patience end it cleanly."""
+        writer = SummaryWriter(str(self.folder.path)) if self.fabric.is_global_zero else None
+        with graceful_stop(self._interrupt), contextlib.closing(writer) if writer else contextlib.nullcontext():
+            while True:
+                if self._validation_is_due():
+                    self._log(self._validate(), writer)
+                    self.save()
+                if self._at_end():
+                    break
+                self._train_epoch(writer)
+                self.save()
+        reason = self.stop_reason or f"all {self.config.epochs} epochs are done"
+        return Run(self.folder.path, not self.interrupted, reason, self.step, self.elapsed, self.best)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training so far, resumed parts included."""
+        return time.monotonic() - self._started
+
+    def _train_epoch(self, writer: SummaryWriter | None) -> None:
+        config = self.config
+        assert config.batch and config.lr
+        order = epoch_order(
+            len(self.train_cache.dataset),
+            self.epoch,
+            config.seed,
+            config.batch,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        rest = order[self.batch_in_epoch :]
+        batches = train_batches(
+            self.train_cache, rest, self.augment, epoch=self.epoch, seed=config.seed, threads=self.threads
+        )
+        set_training(self.network, self.raw, config)
+        losses_seen: list[Tensor] = []
+        clock, images, saved = time.monotonic(), 0, time.monotonic()
+        for batch in batches:
+            self.batch_in_epoch += 1
+            last = self.batch_in_epoch == len(order)
+            stepping = self.batch_in_epoch % config.accumulate == 0 or last
+            losses_seen.append(self._forward_backward(batch, stepping))
+            images += len(batch.pixels) * self.fabric.world_size
+            if not stepping:
+                continue
+            rate = self._optimise()
+            if self.step % _LOG_EVERY == 0 or last:
+                now = time.monotonic()
+                line = {
+                    "kind": "train",
+                    "step": self.step,
+                    "epoch": self.epoch,
+                    "loss": float(torch.stack(losses_seen).mean()),
+                    "lr": rate,
+                    "images_per_second": round(images / (now - clock), 2),
+                    "seconds": round(self.elapsed, 2),
+                    "total_steps": self.total_steps,
+                }
+                self._log(line, writer)
+                losses_seen, clock, images = [], now, 0
+            if time.monotonic() - saved > _SAVE_EVERY:
+                self.save()
+                saved = time.monotonic()
+            if self._should_stop():
+                break
+        batches.close()  # type: ignore[attr-defined]
+        if self.batch_in_epoch >= len(order):
+            self.epoch, self.batch_in_epoch = self.epoch + 1, 0
+
+    def _forward_backward(self, batch: Batch, stepping: bool) -> Tensor:
+        # Seeded by the step: dropout needs no saved generator state to be the same after a resume.
+        torch.manual_seed(hash((self.config.seed, self.epoch, self.batch_in_epoch, self.fabric.global_rank)) % 2**31)
+        target = batch.target.to(self.fabric.device)
+        weight = None if batch.weight is None else batch.weight.to(self.fabric.device)
+        with self.fabric.no_backward_sync(self.network, enabled=not stepping):
+            output = self.network(self._normalise(batch.pixels))
+            heads = [output] if isinstance(output, Tensor) else list(output)
+            loss = self.loss(heads[0], target, weight)
+            for auxiliary in heads[1:]:
+                loss = loss + _AUXILIARY * self.loss(auxiliary, target, weight)
+            if not torch.isfinite(loss):
+                raise DataError(
+                    f"the loss became {float(loss.detach())} at step {self.step}; lower --lr or use --precision fp32"
+                )
+            self.fabric.backward(loss / self.config.accumulate)
+        return loss.detach()
+
+    def _optimise(self) -> float:
+        config = self.config
+        assert config.lr
+        progress = self.step / self.total_steps
+        if config.max_minutes is not None:  # the schedule ends with the time, whichever limit comes first
+            progress = max(progress, self.elapsed / (60 * config.max_minutes))
+        rate = config.lr * rate_factor(config.schedule, progress, config.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["relative_rate"]
+        if config.clip:
+            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=config.clip, error_if_nonfinite=False)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.raw)
+        self.step += 1
+        return rate
+
+    @torch.inference_mode()
+    def _validate(self) -> dict[str, Any]:
+        network = self.to_judge.eval()
+        matrix = ConfusionMatrix(len(self.labels), self.labels.ignore)
+        # Every rank takes each world_size-th image: no padding, so none is counted twice.
+        own = range(self.fabric.global_rank, len(self.val_cache.dataset), self.fabric.world_size)
+        batches = eval_batches(
+            self.val_cache, own, self._to_working_size, batch=self.config.batch or 1, threads=self.threads
+        )
+        for batch in batches:
+            with self.fabric.autocast():
+                logits = network(self._normalise(batch.pixels))
+            labels = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
+            matrix.update(labels.to(torch.int64).cpu().numpy(), batch.target.numpy())
+        counts = self.fabric.all_reduce(torch.from_numpy(matrix.counts.copy()), reduce_op="sum")
+        matrix.counts[:] = torch.as_tensor(counts).cpu().numpy()
+        mean_iou = float(matrix.mean_iou())
+        self.validated_step = self.step
+        self._remember_best(mean_iou)
+        per_class = zip(self.labels.names, matrix.iou().tolist(), strict=True)
+        return {
+            "kind": "val",
+            "step": self.step,
+            "epoch": self.epoch,
+            "mean_iou": mean_iou,
+            "pixel_accuracy": float(matrix.pixel_accuracy()),
+            "per_class_iou": {name: None if math.isnan(value) else value for name, value in per_class},
+            "images": int(len(self.val_cache.dataset)),
+            "best": self.best,
+            "seconds": round(self.elapsed, 2),
+        }
+
+    def _remember_best(self, mean_iou: float) -> None:
+        patience = self.config.patience
+        self.stale += 1
+        if mean_iou > self.best:
+            self.stale, self.best = 0, mean_iou
+            state = {"network": detached(self.to_judge), "step": self.step, "mean_iou": mean_iou}
+            if self.fabric.is_global_zero:
+                save_checkpoint(self.folder.best, self.raw, state)
+        if patience is not None and self.stale >= patience and not self.stop_reason:
+            self.stop_reason = f"no progress in {patience} validations"
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        return (pixels.to(self.fabric.device).permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def _to_working_size(self, sample: Sample) -> Sample:
+        if self.config.patches:
+            return sample
+        return resize_sample(sample, working_scale(self.config).size_for(*sample.size))
+
+    def _log(self, line: dict[str, Any], writer: SummaryWriter | None) -> None:
+        if writer is None:
+            return
+        self.folder.log(line)
+        for key, value in line.items():
+            if isinstance(value, float):
+                writer.add_scalar(f"{line['kind']}/{key}", value, line["step"])
+        self.progress(line)
+
+    def _should_stop(self) -> bool:
+        config = self.config
+        if config.max_steps is not None and self.step >= config.max_steps:
+            self.stop_reason = self.stop_reason or f"the limit of {config.max_steps} steps is reached"
+        if config.max_minutes is not None and self.elapsed >= 60 * config.max_minutes:
+            self.stop_reason = self.stop_reason or f"the limit of {config.max_minutes:g} minutes is reached"
+        if self.fabric.world_size > 1:  # all ranks must leave the loop at the same step
+            stop = self.fabric.all_reduce(torch.tensor(float(bool(self.stop_reason))), reduce_op="max")
+            if float(torch.as_tensor(stop)) and not self.stop_reason:
+                self._interrupt("another process was asked to stop")
+        return bool(self.stop_reason)
+
+    def _validation_is_due(self) -> bool:
+        after_epoch = self.batch_in_epoch == 0 and self.epoch % self.config.validate_every == 0
+        return self.step > self.validated_step and not self.interrupted and (after_epoch or self._at_end())
+
+    def _at_end(self) -> bool:
+        return bool(self.stop_reason) or self.epoch >= (self.config.epochs or 0)
+
+    def _interrupt(self, reason: str) -> None:
+        self.stop_reason, self.interrupted = reason, True
+
+    def save(self) -> None:
+        """Write ``checkpoints/last.ckpt``: everything that an exact resume needs."""
+        state = {
+            "network": detached(self.raw),
+            "average": None if self.average is None else detached(self.average),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "epoch": self.epoch,
+            "batch_in_epoch": self.batch_in_epoch,
+            "validated_step": self.validated_step,
+            "best": self.best,
+            "stale": self.stale,
+            "elapsed": self.elapsed,
+        }
+        if self.fabric.is_global_zero:
+            save_checkpoint(self.folder.last, self.raw, state)
+
+    def resume(self) -> None:
+        """Take up ``checkpoints/last.ckpt``; the run goes on to the bit-identical result on one device."""
+        state = load_checkpoint(self.folder.last, self.raw)
+        self.raw.load_state_dict(state["network"])
+        if self.average is not None and state["average"] is not None:
+            self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.epoch, self.batch_in_epoch = state["step"], state["epoch"], state["batch_in_epoch"]
+        self.validated_step, self.best, self.stale = state["validated_step"], state["best"], state["stale"]
+        self._started = time.monotonic() - state["elapsed"]
+        if self.fabric.is_global_zero:
+            self.folder.forget_after(self.step)
+
+    def best_network(self) -> SegmentationNetwork:
+        """A copy of the network with the best validated weights, on the CPU."""
+        network = copy.deepcopy(self.raw).cpu().float()
+        network.load_state_dict(load_checkpoint(self.folder.best, self.raw)["network"])
+        return network.eval()
+
+

@@ -1,0 +1,124 @@
+"""The automatic plan: what is decided from the data when the user is silent, with the reason for each choice."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pixelwise.data import CheckReport
+from pixelwise.errors import DataError
+from pixelwise.sample import Dataset, Sample
+from pixelwise.training.config import TrainConfig
+
+_COMFORTABLE_AREA = 480 * 360  # px; what trains in an afternoon on a CPU
+_LARGE_SIDE = 2048  # px; larger images would lose too much by resizing
+_PATCH = (512, 512)
+_STEPS = 2000
+_IMBALANCE = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration without open questions, and why each was answered so.
+
+    Attributes
+    ----------
+    config
+        Every setting has a value.
+    reasons
+        From a setting to a sentence.
+    """
+
+    config: TrainConfig
+    reasons: dict[str, str]
+
+    def to_dict(self) -> dict[str, str]:
+        """One readable line per decision."""
+        values = self.config.model_dump()
+        return {key: f"{_show(values[key])} ({why})" for key, why in self.reasons.items()}
+
+
+def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckReport) -> Plan:
+    """Fill every open setting of ``config`` from what the data doctor found."""
+    reasons: dict[str, str] = {}
+    found: dict[str, Any] = {}
+
+    def decide(key: str, value: Any, why: str) -> None:
+        if getattr(config, key) is None:
+            found[key], reasons[key] = value, why
+
+    height, width = report.median_size
+    large = max(height, width) > _LARGE_SIDE
+    decide("patches", large and config.size is None, f"the median image is {width}x{height}")
+    patches = found.get("patches", config.patches)
+    if patches:
+        decide("size", (min(_PATCH[1], width), min(_PATCH[0], height)), "patches at native scale")
+    else:
+        decide("size", _comfortable(height, width), f"the median image is {width}x{height}")
+    area = math.prod(found.get("size", config.size))
+    images = len(train_set)
+    decide("batch", max(1, min(8 if area <= 2 * _COMFORTABLE_AREA else 4, images)), f"{images} training images")
+    per_epoch = math.ceil(images / (found.get("batch", config.batch) * config.accumulate))
+    if config.max_steps is not None:
+        decide("epochs", math.ceil(config.max_steps / per_epoch), f"{config.max_steps} steps of {per_epoch} per epoch")
+    elif config.max_minutes is not None:
+        decide("epochs", 100_000, f"as many as fit into {config.max_minutes:g} minutes")
+    else:
+        decide("epochs", min(300, max(8, math.ceil(_STEPS / per_epoch))), f"about {_STEPS} steps")
+    decide("lr", 1e-3 if config.optimizer == "adamw" else 1e-2, f"usual for {config.optimizer}")
+    decide("class_weights", *_weighting(report))
+    return Plan(config.model_copy(update=found), reasons)
+
+
+def split_data(data: Dataset[Sample], fraction: float, seed: int) -> tuple[Dataset[Sample], Dataset[Sample], str]:
+    """Training and validation samples, and a sentence on where the latter come from.
+
+    The splits called ``train`` and ``val`` are taken when there are; otherwise a random ``fraction`` of
+    the training images is held out, the same for the same seed. ``test`` is never touched.
+
+    Raises
+    ------
+    DataError
+        Fewer than two labelled images are left for training.
+    """
+    names = {name.lower(): name for name in data.splits}
+    val_name = next((names[n] for n in ("val", "valid", "validation") if n in names), None)
+    train_name = next((names[n] for n in ("train", "training") if n in names), None)
+    if val_name and train_name:
+        return data.select(train_name), data.select(val_name), f"the data's own split '{val_name}'"
+    pool = data.select(train_name) if train_name else data
+    if len(pool) < 2:
+        raise DataError(f"{data.name}: {len(pool)} labelled image(s) are too few to train on; at least 2 are needed")
+    order = np.random.default_rng(seed).permutation(len(pool))
+    held = max(1, round(fraction * len(pool)))
+    why = f"{held} of {len(pool)} images held out at random; give a 'val' folder if neighbours look alike"
+    return pool.subset(sorted(order[held:].tolist())), pool.subset(sorted(order[:held].tolist())), why
+
+
+def class_weights(kind: str | None, report: CheckReport) -> np.ndarray | None:
+    """K float32 weights for the loss, or None."""
+    if kind in (None, "none"):
+        return None
+    weights = report.class_weights()
+    weights = np.sqrt(weights) if kind == "sqrt-median" else weights
+    return np.clip(weights, 0.1, 10.0).astype(np.float32)
+
+
+def _comfortable(height: int, width: int) -> tuple[int, int]:
+    factor = min(1.0, math.sqrt(_COMFORTABLE_AREA / (height * width)))
+    return max(32, round(width * factor / 8) * 8), max(32, round(height * factor / 8) * 8)
+
+
+def _weighting(report: CheckReport) -> tuple[str, str]:
+    weights = report.class_weights()
+    present = weights[weights > 0]
+    ratio = float(present.max() / present.min()) if len(present) else 1.0
+    choice = "sqrt-median" if ratio > _IMBALANCE else "none"
+    return choice, f"the commonest class is {ratio:.0f} times as frequent as the rarest"
+
+
+def _show(value: Any) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,163 @@
+"""What a training is made of: device and precision, network, optimiser, averaging, augmentation."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from pixelwise import models
+from pixelwise.augment import Augment
+from pixelwise.bundles import WorkingScale
+from pixelwise.errors import UsageError
+from pixelwise.inference.engines import available_cores
+from pixelwise.models.encoders import DEFAULT_ENCODER
+from pixelwise.models.encoders.weights import has_packaged_weights
+from pixelwise.models.network import SegmentationNetwork
+from pixelwise.sample import Sample
+from pixelwise.training.config import TrainConfig
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Device, precision and, under torchrun, DDP."""
+    for name in ("lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    device = "auto" if config.device == "auto" else config.device
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device in there and not there[device]:
+        raise UsageError(f"there is no {device} device here; use --device cpu or auto")
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    accelerator = next((d for d, ok in there.items() if ok), "cpu") if device == "auto" else device
+    if accelerator == "cpu" and ranks == 1:
+        torch.set_num_threads(available_cores())
+    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(accelerator))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fabric = Fabric(
+            accelerator=accelerator,
+            devices=ranks,
+            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // ranks,
+            strategy="ddp" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "auto",
+            precision="bf16-mixed" if bf16 else "32-true",
+        )
+        fabric.launch()
+    return fabric
+
+
+def has_fast_bf16(accelerator: str) -> bool:
+    """Whether bfloat16 is native there: it is emulated, and slower than float32, where it is not."""
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported()
+    return accelerator == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def make_network(config: TrainConfig, num_classes: int) -> SegmentationNetwork:
+    """The network of a configuration, with its encoder's weights."""
+    if config.head == "binary" and num_classes != 2:
+        raise UsageError(f"head 'binary' needs exactly two classes, found {num_classes}; use head 'softmax'")
+    weights = config.weights
+    if weights == "auto":
+        shipped = config.variant == "default" and has_packaged_weights(config.encoder or DEFAULT_ENCODER)
+        weights = "imagenet" if shipped else None
+    return models.create(
+        config.arch,
+        1 if config.head == "binary" else num_classes,
+        encoder=config.encoder,
+        variant=config.variant,
+        weights=weights,
+    )
+
+
+def make_optimizer(network: SegmentationNetwork, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD over four groups: encoder and head, with and without weight decay."""
+    encoder = {id(p) for p in network.encoder_parameters()}
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for parameter in network.parameters():
+        if parameter.requires_grad:  # biases and norms (one dimension) are not decayed
+            groups.setdefault((id(parameter) in encoder, parameter.ndim > 1), []).append(parameter)
+    options = [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decayed else 0.0,
+            "relative_rate": config.encoder_lr if in_encoder else 1.0,
+        }
+        for (in_encoder, decayed), parameters in groups.items()
+    ]
+    assert config.lr
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(options, lr=config.lr, momentum=0.9)
+    return torch.optim.AdamW(options, lr=config.lr)
+
+
+def freeze_encoder(network: SegmentationNetwork, config: TrainConfig) -> None:
+    """Stop the encoder's gradients when only the head is trained."""
+    if config.freeze_encoder:
+        for parameter in network.encoder_parameters():
+            parameter.requires_grad_(False)
+
+
+def set_training(network: nn.Module, raw: SegmentationNetwork, config: TrainConfig) -> None:
+    """Training mode, except for the batch norms that are to keep their statistics."""
+    network.train()
+    encoder = {id(parameter) for parameter in raw.encoder_parameters()}
+    for module in raw.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            in_frozen_encoder = config.freeze_encoder and id(module.weight) in encoder
+            if config.freeze_batch_norm or in_frozen_encoder:
+                module.eval()
+
+
+def working_scale(config: TrainConfig) -> WorkingScale:
+    """How the trained model will look at images."""
+    assert config.size
+    width, height = config.size
+    return WorkingScale(rule="native" if config.patches else "area", height=height, width=width)
+
+
+def make_augment(
+    config: TrainConfig, ignore: int, transform: Callable[[Sample], Sample] | None
+) -> Callable[[Sample, np.random.Generator], Sample]:
+    """The random warp and colours of a configuration, around the scale at which the model will work."""
+    assert config.size
+    working = working_scale(config)
+    strength = config.colour
+    augment = Augment(
+        size=(working.height, working.width),
+        scale=config.scale_range,
+        foreground=config.foreground if config.patches else 0.0,
+        flip=config.flip,
+        rotate=config.rotate,
+        brightness=0.15 * strength,
+        contrast=0.25 * strength,
+        saturation=0.25 * strength,
+        hue=0.02 * strength,
+        blur=0.1 * min(1.0, strength),
+        ignore=ignore,
+        then=(transform,) if transform else (),
+    )
+
+    def apply(sample: Sample, rng: np.random.Generator) -> Sample:
+        return replace(augment, working_size=working.size_for(*sample.size))(sample, rng)
+
+    return augment if config.patches else apply
+
+
+def exponential_average(decay: float) -> Callable[[Any, Any, Any], None]:
+    """Exponential averaging that starts quickly: early on, the last few steps count."""
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, count: Any) -> None:
+        factor = min(decay, (1 + int(count)) / (10 + int(count)))
+        torch._foreach_lerp_(list(averaged), list(current), 1 - factor)
+
+    return update
+
+
