@@ -251,6 +251,94 @@ def evaluate(
     return evaluate_data(model, data.select(split) if split else data, progress)
 
 
+def demo(out: str | Path = "demo", *, minutes: float = 2.5, progress: Progress | None = None) -> dict[str, Any]:
+    """The main job on generated streets: make data, check, train, evaluate, predict, report.
+
+    Parameters
+    ----------
+    out
+        The folder for the data, the run and the pictures; an earlier demo in it is replaced.
+    minutes
+        Longest training time.
+    progress
+        As in :func:`train`.
+
+    Returns
+    -------
+    dict
+        Paths of the report, the model, the stills and the clip; ``mean_iou`` and ``pixel_accuracy`` on the
+        demo's test set, and the table as text under ``evaluation``.
+
+    Raises
+    ------
+    UsageError
+        ``out`` holds something that is not an earlier demo.
+    """
+    import json
+
+    from pixelwise.data.synthetic import demo_dataset, street_clip, write_street
+    from pixelwise.evaluation import pick_examples
+    from pixelwise.io import write_image, write_json
+    from pixelwise.io.video import write_video
+    from pixelwise.report import write_run_report
+
+    out, say = Path(out), progress or (lambda line: None)
+    _clear_demo(out)
+    write_json(out / _DEMO_MARK, {"made_by": "pixelwise demo"})
+
+    streets = demo_dataset()
+    say({"kind": "note", "text": f"drawing {len(streets)} streets into {out / 'data'}"})
+    write_street(
+        out / "data", streets, progress=lambda done, total: say({"kind": "drawing", "done": done, "total": total})
+    )
+    data = read(out / "data")
+    check(data).raise_for_errors()
+    run = train(data, out=out / "run", size="240x180", epochs=_DEMO_EPOCHS, max_minutes=minutes, progress=progress)
+    if not run.finished:
+        raise UsageError(f"the demo was stopped; start it again: pixelwise demo --out {out}")
+
+    segmenter, test = load(run.path), data.select("test")
+    evaluation = evaluate(segmenter, test, progress=progress)
+    evaluation.save(run.path / "evaluation.json")
+    report = write_run_report(run.path, pick_examples(evaluation, test, segmenter))
+    for sample in test[:_DEMO_STILLS]:
+        segmentation = segmenter.predict(sample.image)
+        segmentation.save(out / "stills" / f"{sample.name}.png")
+        write_image(out / "stills" / f"{sample.name}_overlay.jpg", segmentation.overlay())
+    clip = street_clip(_DEMO_CLIP_SEED, frames=_DEMO_FRAMES)
+    frames = (clip.frame(number).image for number in range(len(clip)))
+    overlays = (segmentation.overlay() for segmentation in segmenter.predict_video(frames))
+    write_video(out / "clip_overlay.mp4", overlays, rate=15.0)
+    result = {
+        "report": str(report),
+        "model": str(run.path),
+        "stills": str(out / "stills"),
+        "clip": str(out / "clip_overlay.mp4"),
+        "mean_iou": float(evaluation.confusion.mean_iou()),
+        "pixel_accuracy": float(evaluation.confusion.pixel_accuracy()),
+        "training_minutes": round(run.seconds / 60, 2),
+    }
+    (out / "demo.json").write_text(json.dumps(result, indent=1))
+    return result | {"evaluation": evaluation.text()}
+
+
+_DEMO_MARK = ".pixelwise-demo"
+_DEMO_EPOCHS = 40
+_DEMO_STILLS = 8
+_DEMO_FRAMES = 45
+_DEMO_CLIP_SEED = 777
+
+
+def _clear_demo(out: Path) -> None:
+    """Remove an earlier demo, and never anything else."""
+    import shutil
+
+    if out.exists() and any(out.iterdir()):
+        if not (out / _DEMO_MARK).is_file():
+            raise UsageError(f"{out} is not empty and not an earlier demo; choose another --out")
+        shutil.rmtree(out)
+
+
 def _finish(trainer: Any, folder: Any, val_set: Dataset[Sample], run: Run, say: Progress) -> None:
     """From the best checkpoint to a bundle that is measured by the engine that users will run."""
     from pixelwise.evaluation import pick_examples

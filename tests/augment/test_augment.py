@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
 from pixelwise.augment import Augment
 from pixelwise.errors import DataError, UsageError
 from pixelwise.sample import Clip, Sample
-from pydantic import TypeAdapter
 
 STILL = {
     "scale": (1.0, 1.0),
@@ -81,7 +82,7 @@ def test_rasters_of_any_type_and_depth(dtype: type, channels: int) -> None:
     still = Augment((30, 20), **STILL)(Sample(image), rng())
     np.testing.assert_array_equal(still.image, image)
     assert still.image.dtype == dtype and still.mask is None
-    moved = Augment((16, 24))(Sample(image), rng()).image
+    moved = Augment((16, 24), blur=1.0)(Sample(image), rng()).image
     assert moved.shape == (16, 24, channels) and moved.dtype == dtype
 
 
@@ -150,14 +151,18 @@ def test_image_and_labels_come_from_the_same_place(
     np.testing.assert_array_equal(moved.instances[inside], moved.mask[inside].astype(int) + 1)
     np.testing.assert_array_equal(moved.weights["rank"][inside], moved.instances[inside])
 
+    pixel = 1 / np.sqrt(abs(np.linalg.det(moved.meta["matrix"])))
+    if min(height, width) < 2 * pixel:  # shrunken to a line that may pass between pixel centres
+        return
+    assert inside.any()  # else the crop is all padding
     row, column = np.divmod(moved.mask[inside].astype(int), width)
     labelled = np.stack([column, row], axis=1) + 0.5
     assert np.abs(labelled - points[inside]).max() <= 0.51
 
     # Away from the border, where mirroring bends the ramp, the image is its own coordinate.
-    pixel = 1 / np.sqrt(abs(np.linalg.det(moved.meta["matrix"])))
     deep = edge > 2 * pixel + 1
-    np.testing.assert_allclose(moved.image[deep], points[deep], atol=0.05)
+    # OpenCV may round positions to 1/32 of an output pixel's footprint.
+    np.testing.assert_allclose(moved.image[deep], points[deep], atol=0.01 + max(pixel, 1) / 32)
 
 
 @settings(max_examples=40, deadline=None)
@@ -232,7 +237,16 @@ def test_colour_ranges_are_reached_and_kept() -> None:
     grey = np.full((2, 2, 3), 100, np.uint8)
     augment = Augment((2, 2), **(STILL | {"brightness": 0.2}))
     values = [int(augment(Sample(grey), rng(seed)).image[0, 0, 0]) for seed in range(300)]
-    assert 49 <= min(values) < 53 and 147 < max(values) <= 151
+    assert 83 <= min(values) < 85 and 118 < max(values) <= 120
+
+
+def test_dark_pictures_are_not_clipped_to_black() -> None:
+    dark = np.repeat(rng().integers(10, 40, (32, 32, 1), np.uint8), 3, axis=2)
+    for seed in range(30):
+        moved = Augment((32, 32), **(STILL | {"brightness": 0.25, "contrast": 0.25}))(
+            Sample(dark), rng(seed)
+        ).image
+        assert moved.min() > 0 and moved.std() > 0.6 * dark.std()
 
 
 def test_saturation_and_hue_move_colours() -> None:
@@ -372,6 +386,23 @@ def test_image_and_mask_of_different_sizes() -> None:
     sample = Sample(np.zeros((10, 20, 3), np.uint8), np.zeros((20, 10), np.uint8), path="street.png")
     with pytest.raises(DataError, match="street.png: the image is 20x10 pixels but its mask 10x20"):
         Augment((10, 10))(sample, rng())
+
+
+def test_a_mask_of_another_type() -> None:
+    sample = Sample(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.int64))
+    with pytest.raises(DataError, match="uint8 or uint16, found int64"):
+        Augment((4, 4))(sample, rng())
+
+
+def test_parts_of_a_clip_with_another_size() -> None:
+    clip = clip_of(2, [])
+    clip.masks = {1: np.zeros((80, 60), np.uint8)}
+    clip.flow = {1: np.zeros((30, 40, 2), np.float32)}
+    moved = Augment((20, 20))(clip, rng())
+    with pytest.raises(DataError, match="the image is 80x60 pixels but its mask 60x80"):
+        moved.frame(1).mask  # noqa: B018
+    with pytest.raises(DataError, match="its flow 40x30"):
+        moved.flow[1]()
 
 
 def test_settings_validate_in_a_pydantic_model() -> None:

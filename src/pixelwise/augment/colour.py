@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 
 _GREY = np.array([0.299, 0.587, 0.114])  # luma of ITU-R BT.601
-_MIDDLE = 127.5
 
 
 @dataclass(frozen=True)
@@ -18,49 +17,55 @@ class Colour:
 
     Attributes
     ----------
-    table
-        256 uint8 values, applied to each channel: gamma, then contrast, then brightness.
+    tone
+        Factors of gamma, brightness and contrast, as :func:`tone_table` takes them.
     matrix
         3×3 float32, applied to (r, g, b) afterwards: saturation and hue.
     """
 
-    table: np.ndarray | None = None
+    tone: tuple[float, float, float] | None = None
     matrix: np.ndarray | None = None
 
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Change H×W×3 uint8; any other raster is returned as it is, for its values are not colours."""
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             return image
-        if self.table is not None:
-            image = cv2.LUT(image, self.table)
+        if self.tone is not None:
+            mean = float(np.dot(_GREY, cv2.mean(image)[:3]))
+            image = cv2.LUT(image, tone_table(*self.tone, mean))
         if self.matrix is not None:
             image = cv2.transform(image, self.matrix)
         return image
 
 
-def tone_table(brightness: float, contrast: float, gamma: float) -> np.ndarray:
-    """The 256-entry table of a change of tone.
+def tone_table(gamma: float, brightness: float, contrast: float, mean: float) -> np.ndarray:
+    """The 256-entry table of a change of tone, in the order of the arguments.
 
-    Contrast turns about the middle grey, not about the image's mean: the table is then the same for
-    all frames of a clip, and a dark picture made more contrasty gets darker, as with a camera.
+    All three are factors, and contrast turns about the image's own mean: an added offset or a turn
+    about the middle grey would clip most of a dark picture to black.
 
     Parameters
     ----------
-    brightness
-        Added, as a share of the full range; 0 changes nothing.
-    contrast
-        Factor about the middle grey; 1 changes nothing.
     gamma
         Exponent on values in 0..1; 1 changes nothing, above 1 darkens.
+    brightness
+        Factor on values; 1 changes nothing.
+    contrast
+        Factor on differences from the mean; 1 changes nothing.
+    mean
+        The image's mean grey, 0..255.
 
     Examples
     --------
-    >>> tone_table(0.1, 1.0, 1.0)[[0, 100, 255]]
-    array([ 26, 126, 255], dtype=uint8)
+    >>> tone_table(1.0, 1.2, 0.5, mean=50)[[0, 50, 100, 255]]
+    array([ 30,  60,  90, 183], dtype=uint8)
     """
-    values = 255.0 * (np.arange(256) / 255.0) ** gamma
-    values = (values - _MIDDLE) * contrast + _MIDDLE + 255.0 * brightness
-    return values.round().clip(0, 255).astype(np.uint8)
+
+    def brightened(values: np.ndarray) -> np.ndarray:
+        return 255.0 * brightness * (values / 255.0) ** gamma
+
+    values, pivot = brightened(np.arange(256)), brightened(np.array(mean))
+    return ((values - pivot) * contrast + pivot).round().clip(0, 255).astype(np.uint8)
 
 
 def chroma_matrix(saturation: float, hue: float) -> np.ndarray:

@@ -81,35 +81,34 @@ def warp(
     ...      border="constant", fill=255)
     array([[  2,   3, 255]], dtype=uint8)
     """
-    dtype = array.dtype
-    if linear and dtype.name not in _LINEAR_DTYPES:
-        warped = warp(array.astype(np.float64), matrix, size, linear=True, border=border, fill=fill)
-        return (warped if dtype.kind == "f" else warped.round()).astype(dtype)
-
     to_source = np.linalg.inv(matrix)
     cell = _averaging_cell(to_source) if linear else 1
     rows, columns = _source_window(to_source, size, array.shape[:2], cell)
     if max(rows.stop - rows.start, columns.stop - columns.start) > _LONGEST_SIDE and max(size) > 1:
         return _warp_halves(array, matrix, size, linear=linear, border=border, fill=fill)
 
-    part = array[rows, columns]
-    to_part = translation(-columns.start, -rows.start) @ to_source
-    if cell > 1:
-        part = _average(part, cell)
-        to_part = zoom(1 / cell) @ to_part
-    flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST)
+    to_part = zoom(1 / cell) @ translation(-columns.start, -rows.start) @ to_source
     from_centres = translation(-0.5, -0.5) @ to_part @ translation(0.5, 0.5)
-    return per_channel_group(
-        part,
-        lambda group: cv2.warpAffine(
-            group,
+    flags = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if linear else cv2.INTER_NEAREST)
+
+    def move(group: np.ndarray) -> np.ndarray:
+        return cv2.warpAffine(
+            _average(group, cell) if cell > 1 else group,
             from_centres[:2],
             size[::-1],
             flags=flags,
             borderMode=_BORDERS[border],
             borderValue=(fill,) * _MOST_CHANNELS,
-        ),
-    )
+        )
+
+    part = array[rows, columns]
+    if linear:
+        return filter_channels(part, move)
+    if part.dtype == np.int32 and fill == 0:
+        # OpenCV rounds int32 positions more coarsely than those of uint8, uint16 and float32, so that
+        # instances would leave their mask here and there. Nearest only moves the bits; 0 is 0 in both.
+        return _in_groups(part.view(np.float32), move).view(np.int32)
+    return _in_groups(part, move)
 
 
 def _averaging_cell(to_source: np.ndarray) -> int:
@@ -159,22 +158,29 @@ def _warp_halves(
     )
 
 
-def _average(array: np.ndarray, cell: int) -> np.ndarray:
+def _average(group: np.ndarray, cell: int) -> np.ndarray:
     """Means over cell×cell squares; mirrored where the last ones are cut off."""
-    height, width = array.shape[:2]
+    height, width = group.shape[:2]
     rows, columns = math.ceil(height / cell), math.ceil(width / cell)
-
-    def shrink(group: np.ndarray) -> np.ndarray:
-        below, right = rows * cell - height, columns * cell - width
-        if below or right:
-            group = cv2.copyMakeBorder(group, 0, below, 0, right, cv2.BORDER_REFLECT)
-        return cv2.resize(group, (columns, rows), interpolation=cv2.INTER_AREA)
-
-    return per_channel_group(array, shrink)
+    below, right = rows * cell - height, columns * cell - width
+    if below or right:
+        group = cv2.copyMakeBorder(group, 0, below, 0, right, cv2.BORDER_REFLECT)
+    return cv2.resize(group, (columns, rows), interpolation=cv2.INTER_AREA)
 
 
-def per_channel_group(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Apply an OpenCV function to up to four channels at a time; H×W stays H×W, H×W×C stays H×W×C."""
+def filter_channels(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply an OpenCV function that computes with values to any number of channels of any dtype.
+
+    Types that OpenCV does not compute with pass through float64, integers rounded on the way back.
+    """
+    if array.dtype.name in _LINEAR_DTYPES:
+        return _in_groups(array, function)
+    result = _in_groups(array.astype(np.float64), function)
+    return (result if array.dtype.kind == "f" else result.round()).astype(array.dtype)
+
+
+def _in_groups(array: np.ndarray, function: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Apply to up to four channels at a time; H×W stays H×W, H×W×C stays H×W×C."""
     if array.ndim == 2:
         return function(np.ascontiguousarray(array))
     groups = [

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from pixelwise.augment.geometry import translation
-from pixelwise.augment.transform import Transform
+from pixelwise.augment.transform import Transform, check_parts
 from pixelwise.errors import UsageError
 from pixelwise.sample import Sample
 
@@ -54,6 +54,7 @@ class PatchSampler:
 
     def __call__(self, sample: Sample, rng: np.random.Generator) -> Sample:
         """Cut a window out of a sample, at its own scale; mirrored and ignored where it overhangs."""
+        check_parts(sample)
         x, y = self.centre(sample.size, rng, sample.mask)
         corner = translation(-round(x - self.size[1] / 2), -round(y - self.size[0] / 2))
         return Transform(corner, self.size, self.ignore).sample(sample)
@@ -69,7 +70,7 @@ class PatchSampler:
         """The (x, y) centre of the next window in source pixels, corner origin.
 
         The window lies inside the image as far as it fits; along an axis where it is the larger of
-        the two, the image lies inside the window.
+        the two, the image lies inside the window. The centre is always on the image.
 
         Parameters
         ----------
@@ -98,7 +99,8 @@ class PatchSampler:
 
 def _range_of_centres(length: int, extent: float) -> tuple[float, float]:
     low, high = sorted((extent / 2, length - extent / 2))
-    return low, high
+    # A centre on the image keeps part of it in view however the window is turned.
+    return max(low, 0.0), min(high, float(length))
 
 
 def _rarer_pixel(mask: np.ndarray, ignore: int, rng: np.random.Generator) -> tuple[int, int] | None:

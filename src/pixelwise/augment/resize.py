@@ -5,8 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from pixelwise.augment.geometry import per_channel_group
-from pixelwise.augment.transform import check_sizes
+from pixelwise.augment.geometry import filter_channels
+from pixelwise.augment.transform import check_parts
 from pixelwise.sample import Sample
 
 
@@ -19,7 +19,7 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     Parameters
     ----------
     sample
-        Any image; H×W×C of any dtype that OpenCV resizes (uint8, uint16, int16, float32, float64).
+        Any image, with whatever belongs to it.
     size
         (height, width) in pixels.
 
@@ -30,7 +30,7 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     Raises
     ------
     DataError
-        Image and mask (or instances, weights) differ in size.
+        Image and mask (or instances, weights) differ in size; the mask is not uint8 or uint16.
 
     Examples
     --------
@@ -39,7 +39,7 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     >>> half.image.shape, half.mask.shape
     ((2, 3, 3), (2, 3))
     """
-    check_sizes(sample)
+    check_parts(sample)
     if sample.size == tuple(size):
         return sample
     return sample.replace(
@@ -51,7 +51,7 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize H×W×C pixels to (height, width): averaged along an axis that shrinks, linear along one that grows."""
+    """Resize H×W×C pixels of any dtype to (height, width), the way :func:`resize_sample` does."""
     if image.shape[:2] == tuple(size):
         return image
     shrunken = (min(size[0], image.shape[0]), min(size[1], image.shape[1]))
@@ -60,7 +60,7 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         group = cv2.resize(group, shrunken[::-1], interpolation=cv2.INTER_AREA)
         return cv2.resize(group, size[::-1], interpolation=cv2.INTER_LINEAR)
 
-    return per_channel_group(image, resize)
+    return filter_channels(image, resize)
 
 
 def _nearest(ids: np.ndarray, size: tuple[int, int]) -> np.ndarray:

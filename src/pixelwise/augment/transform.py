@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from pixelwise.augment.colour import Colour
-from pixelwise.augment.geometry import per_channel_group, warp
+from pixelwise.augment.geometry import filter_channels, warp
 from pixelwise.errors import DataError
 from pixelwise.sample import Sample
 
@@ -39,7 +39,7 @@ class Transform:
 
     def sample(self, sample: Sample) -> Sample:
         """Everything of a sample, moved together; ``meta["matrix"]`` tells how points move."""
-        check_sizes(sample)
+        check_parts(sample)
         mask, instances = sample.mask, sample.instances
         return sample.replace(
             image=self.image(sample.image),
@@ -53,7 +53,7 @@ class Transform:
         """H×W×C, linear, mirrored outside."""
         image = warp(image, self.matrix, self.size, linear=True, border="reflect")
         if self.blur:
-            image = per_channel_group(image, lambda group: cv2.GaussianBlur(group, (0, 0), self.blur))
+            image = filter_channels(image, lambda group: cv2.GaussianBlur(group, (0, 0), self.blur))
         return self.colour.apply(image)
 
     def mask(self, mask: np.ndarray) -> np.ndarray:
@@ -70,7 +70,9 @@ class Transform:
 
     def weights(self, weights: np.ndarray) -> np.ndarray:
         """H×W weights, nearest (a weight stays with the label it belongs to), 0 outside."""
-        return warp(weights, self.matrix, self.size, linear=False, border="constant")
+        return warp(
+            weights.astype(np.float32, copy=False), self.matrix, self.size, linear=False, border="constant"
+        )
 
     def flow(self, flow: np.ndarray) -> np.ndarray:
         """H×W×2 float32 flow (dx, dy): the field moves and its vectors turn, mirror and stretch.
@@ -81,15 +83,24 @@ class Transform:
         return moved @ self.matrix[:2, :2].T.astype(flow.dtype)
 
 
-def check_sizes(sample: Sample) -> None:
-    """Raise DataError when something of a sample has not the size of its image."""
+def check_parts(sample: Sample) -> None:
+    """Raise DataError unless everything of a sample has its image's size, and the mask holds class ids."""
     parts = {"mask": sample.mask, "instances": sample.instances}
     parts |= {f"weights '{name}'": values for name, values in sample.weights.items()}
     for name, part in parts.items():
-        if part is not None and part.shape != sample.size:
-            height, width = sample.size
-            found = "x".join(str(side) for side in part.shape[::-1])
-            raise DataError(
-                f"{sample.path or 'sample'}: the image is {width}x{height} pixels but its {name} "
-                f"{found} (width x height); export both at the same size"
-            )
+        if part is not None:
+            check_part(part, sample.size, name, str(sample.path or "sample"))
+
+
+def check_part(part: np.ndarray, size: tuple[int, int], name: str, where: str) -> None:
+    """Raise DataError unless ``part`` has the (height, width) of its image; a mask must hold class ids."""
+    if part.shape[:2] != size:
+        raise DataError(
+            f"{where}: the image is {size[1]}x{size[0]} pixels but its {name} "
+            f"{part.shape[1]}x{part.shape[0]} (width x height); export both at the same size"
+        )
+    if name == "mask" and part.dtype not in (np.uint8, np.uint16):
+        raise DataError(
+            f"{where}: a mask holds class ids as uint8 or uint16, found {part.dtype}; "
+            "convert it with mask.astype(numpy.uint8)"
+        )

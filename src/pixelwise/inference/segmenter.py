@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +15,7 @@ from pixelwise.bundles import Bundle
 from pixelwise.draw import overlay
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.inference.engines import Engine, create_engine
+from pixelwise.inference.pipeline import read_ahead
 from pixelwise.inference.tiling import blend_tiles
 from pixelwise.io import read_image, write_mask
 from pixelwise.io.video import read_video
@@ -28,7 +27,6 @@ Source = np.ndarray | str | Path
 
 _SMALLEST = 32  # px; smaller images are mirrored up to it, because networks halve them five times
 _LARGEST_WHOLE = 2048 * 2048  # px; a larger working image goes through in tiles
-_READ_AHEAD = 4
 
 
 @dataclass
@@ -119,7 +117,7 @@ class Segmenter:
         DataError
             The file cannot be read, or the array is not H×W×C uint8.
         """
-        pixels = self._pixels(image)
+        pixels = self.pixels(image)
         height, width = pixels.shape[:2]
         working = self._working_size(height, width)
         small = resize_image(pixels, working)
@@ -143,14 +141,8 @@ class Segmenter:
     def predict_many(self, images: Iterable[Source]) -> Iterator[Segmentation]:
         """Label many images in order; the next ones are read while one is computed."""
         with ThreadPoolExecutor(1) as reader:
-            sources = iter(images)
-            waiting: deque[Future[np.ndarray]] = deque(
-                reader.submit(self._pixels, source) for source in islice(sources, _READ_AHEAD)
-            )
-            while waiting:
-                pixels = waiting.popleft().result()
-                waiting.extend(reader.submit(self._pixels, source) for source in islice(sources, 1))
-                yield self.predict(pixels)
+            for _, pixels in read_ahead(reader, self.pixels, images):
+                yield self.predict(pixels.result())
 
     def predict_video(
         self, source: str | Path | Iterable[np.ndarray], schedule: str = "every"
@@ -164,7 +156,8 @@ class Segmenter:
         frames = (f for _, f in read_video(source)) if isinstance(source, str | Path) else source
         return self.predict_many(frames)
 
-    def _pixels(self, image: Source) -> np.ndarray:
+    def pixels(self, image: Source) -> np.ndarray:
+        """The H×W×C uint8 array that :meth:`predict` works on, from an array or an image file."""
         channels = self.bundle.manifest.in_channels
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
         if pixels.ndim == 2:

@@ -17,7 +17,7 @@ def tile_starts(length: int, tile: int, overlap: float = 0.5) -> list[int]:
     """
     if length <= tile:
         return [0]
-    count = int(np.ceil((length - tile) / (tile * (1 - overlap)))) + 1
+    count = int(np.ceil((length - tile) / max(1.0, tile * (1 - overlap)))) + 1
     return [int(np.round((length - tile) / (count - 1) * i)) for i in range(count)]
 
 

@@ -8,6 +8,7 @@ from pixelwise.io.images import (
     list_images,
     read_image,
     verify_image,
+    walk_files,
     write_image,
 )
 from pixelwise.io.labelfiles import read_label_file
@@ -25,6 +26,7 @@ __all__ = [
     "read_label_file",
     "read_mask",
     "verify_image",
+    "walk_files",
     "write_image",
     "write_json",
     "write_mask",

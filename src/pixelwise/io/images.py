@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -146,10 +147,38 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
+def walk_files(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield (sub-folder relative to ``folder``, sorted file names), hidden ones left out, in sorted order.
+
+    Links to folders are followed, each folder once; the relative name of ``folder`` itself is ``""``.
+
+    Raises
+    ------
+    DataError
+        A folder cannot be listed.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
+
+    seen: set[str] = set()
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back up would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        relative = os.path.relpath(parent, folder).replace(os.sep, "/")
+        yield "" if relative == "." else relative, sorted(name for name in files if not name.startswith("."))
+
+
 def list_images(folder: str | Path) -> list[Path]:
     """All images below a folder, sorted by path, hidden files and folders left out."""
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [path for path in map(Path(parent).joinpath, files) if is_image(path)]
-    return sorted(found)
+    folder = Path(folder)
+    return sorted(
+        folder / parent / name
+        for parent, names in walk_files(folder)
+        for name in names
+        if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    )

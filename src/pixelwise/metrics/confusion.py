@@ -32,6 +32,11 @@ class ConfusionMatrix:
     ignore_index
         The target id of the pixels that do not count.
 
+    Attributes
+    ----------
+    counts
+        K×K int64 pixels, rows by target and columns by prediction.
+
     Raises
     ------
     UsageError
@@ -59,7 +64,7 @@ class ConfusionMatrix:
             raise UsageError(f"a confusion matrix needs at least one class, got num_classes={num_classes}")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        self._counts = np.zeros((num_classes, num_classes), np.int64)
+        self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     @classmethod
     def from_counts(cls, counts: Any, ignore_index: int = 255) -> ConfusionMatrix:
@@ -70,7 +75,7 @@ class ConfusionMatrix:
                 f"confusion counts must be KxK integers, found {array.dtype} of shape {_shape(array)}"
             )
         matrix = cls(len(array), ignore_index)
-        matrix._counts += array.astype(np.int64)
+        matrix.counts += array.astype(np.int64)
         return matrix
 
     def update(self, prediction: Any, target: Any) -> None:
@@ -95,7 +100,7 @@ class ConfusionMatrix:
             raise DataError(
                 f"the prediction is {_shape(predicted)} but the target is {_shape(true)}: give both one size"
             )
-        self._counts += confusion_counts(predicted, true, self.num_classes, self.ignore_index)
+        self.counts += confusion_counts(predicted, true, self.num_classes, self.ignore_index)
 
     def merge(self, other: ConfusionMatrix) -> None:
         """Add the counts of another matrix; another number of classes raises DataError."""
@@ -103,16 +108,11 @@ class ConfusionMatrix:
             raise DataError(
                 f"cannot merge counts of {other.num_classes} classes into counts of {self.num_classes}"
             )
-        self._counts += other._counts
-
-    @property
-    def counts(self) -> np.ndarray:
-        """K×K int64 pixels, rows by target and columns by prediction (a copy)."""
-        return self._counts.copy()
+        self.counts += other.counts
 
     def pixel_accuracy(self) -> float:
         """The share of pixels that are right."""
-        return _ratio(self._correct.sum(), self._counts.sum())
+        return _ratio(self._correct.sum(), self.counts.sum())
 
     def class_accuracy(self) -> np.ndarray:
         """K shares of each true class that are right; another name for :meth:`recall`."""
@@ -152,24 +152,24 @@ class ConfusionMatrix:
 
     def kappa(self) -> float:
         """Cohen's kappa: agreement beyond chance, 1 at best, 0 for chance; nan when chance is certain."""
-        total = float(self._counts.sum())
+        total = float(self.counts.sum())
         chance = _ratio(float(self._true @ self._predicted.astype(np.float64)), total * total)
         return _ratio(self.pixel_accuracy() - chance, 1 - chance)
 
     @property
     def _correct(self) -> np.ndarray:
-        return self._counts.diagonal()
+        return self.counts.diagonal()
 
     @property
     def _true(self) -> np.ndarray:
-        return self._counts.sum(axis=1)
+        return self.counts.sum(axis=1)
 
     @property
     def _predicted(self) -> np.ndarray:
-        return self._counts.sum(axis=0)
+        return self.counts.sum(axis=0)
 
     def __repr__(self) -> str:
-        return f"ConfusionMatrix({self.num_classes} classes, {self._counts.sum():,} pixels)"
+        return f"ConfusionMatrix({self.num_classes} classes, {self.counts.sum():,} pixels)"
 
 
 def intersection_over_union(correct: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:

@@ -33,11 +33,29 @@ class Architecture:
 _FCN = "Fully Convolutional Networks for Semantic Segmentation, arXiv 1411.4038"
 
 ARCHITECTURES: dict[str, Architecture] = {
+    "fcn32s": Architecture(
+        "image", _FCN, 2015, {"default": "image.fcn:FCN32s", "paper": "image.fcn:PaperFCN32s"}
+    ),
+    "fcn16s": Architecture(
+        "image", _FCN, 2015, {"default": "image.fcn:FCN16s", "paper": "image.fcn:PaperFCN16s"}
+    ),
+    "fcn8s": Architecture(
+        "image", _FCN, 2015, {"default": "image.fcn:FCN8s", "paper": "image.fcn:PaperFCN8s"}
+    ),
+    "unet": Architecture(
+        "image",
+        "U-Net: Convolutional Networks for Biomedical Image Segmentation, arXiv 1505.04597",
+        2015,
+        {"default": "image.unet:UNet", "paper": "image.unet:PaperUNet"},
+    ),
     "deeplabv3plus": Architecture(
         "image",
         "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, arXiv 1802.02611",
         2018,
-        {"default": "image.deeplabv3plus:DeepLabV3Plus"},
+        {
+            "default": "image.deeplabv3plus:DeepLabV3Plus",
+            "paper": "image.deeplabv3plus:PaperDeepLabV3Plus",
+        },
     ),
 }
 """Every network that :func:`create` knows; a new one is a new entry."""

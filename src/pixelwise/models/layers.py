@@ -119,3 +119,52 @@ def replace_same_convolutions(module: nn.Module) -> None:
         )
         same.weight, same.bias = child.weight, child.bias
         setattr(module, name, same)
+
+
+class CeilMaxPool2d(nn.MaxPool2d):
+    """2×2 max pooling to ceil(size / 2), for maps without negative values (after a ReLU).
+
+    One row and column of zeros, which cannot be a maximum, give the sizes of torch's ``ceil_mode`` without
+    its test on the size, which does not trace.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        return super().forward(F.pad(x, (0, 1, 0, 1)))
+
+
+def initialise_he(module: nn.Module) -> None:
+    """He initialisation (normal, by fan-in) of every convolution in ``module``; biases become zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def crop(x: Tensor, top: int, left: int, size: Sequence[int]) -> Tensor:
+    """The window of ``size`` (height, width) of B×C×H×W that starts at (``top``, ``left``)."""
+    if torch.compiler.is_compiling():
+        # A traced slice has to be proven inside the map for every size; gathering rows and columns has not.
+        rows = torch.arange(size[0], device=x.device) + top
+        columns = torch.arange(size[1], device=x.device) + left
+        return x.index_select(2, rows).index_select(3, columns)
+    return x.narrow(2, top, size[0]).narrow(3, left, size[1])
+
+
+def mirror_pad(x: Tensor, before: int, size: Sequence[int]) -> Tensor:
+    """Extend B×C×H×W to ``size`` (height, width) by mirroring at the border pixels, as often as needed.
+
+    ``before`` pixels go above and left, the rest below and right.
+
+    >>> mirror_pad(torch.tensor([[[[1.0, 2.0, 3.0]] * 3]]), 3, (3, 9))[0, 0, 0].tolist()
+    [2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0]
+    """
+    for dim, target in zip((2, 3), size, strict=True):
+        # As a tensor: ONNX has no remainder by a traced number.
+        last = torch.full((1,), x.shape[dim] - 1, device=x.device)
+        position = (torch.arange(target, device=x.device) - before).remainder(2 * last)
+        x = x.index_select(dim, last - (last - position).abs())
+    return x

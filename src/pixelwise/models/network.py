@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,10 +18,23 @@ from pixelwise.models.encoders.base import (
     Stage,
 )
 
-__all__ = ["MIN_SIZE", "Features", "Preprocessing", "SegmentationNetwork", "Stage", "TrainingOutput"]
+__all__ = [
+    "MIN_SIZE",
+    "MIN_TRACED_SIZE",
+    "Features",
+    "Preprocessing",
+    "SegmentationNetwork",
+    "Stage",
+    "TrainingOutput",
+    "out_of_place",
+]
 
 MIN_SIZE = 32
 """The smallest image height and width that every network takes, in pixels."""
+
+MIN_TRACED_SIZE = MIN_SIZE + 1
+"""The least height and width to promise ``torch.export``: at 32 the deepest map of many encoders is a single
+pixel, and torch makes a special case of every one. The exported graph itself holds for 32 too."""
 
 
 class TrainingOutput(NamedTuple):
@@ -119,3 +133,20 @@ class SegmentationNetwork(nn.Module):
         """All other parameters."""
         encoder = {id(parameter) for parameter in self.encoder_parameters()}
         return (parameter for parameter in self.parameters() if id(parameter) not in encoder)
+
+
+@contextmanager
+def out_of_place(network: nn.Module) -> Iterator[None]:
+    """Let activations make new tensors inside the block, which is how an export should be traced.
+
+    In place they save memory in training; but torch's exporter takes in-place ReLU6 apart operation by
+    operation, and the encoders that use it then take about twice as long to export.
+    """
+    switched = [module for module in network.modules() if getattr(module, "inplace", False) is True]
+    try:
+        for module in switched:
+            module.inplace = False  # type: ignore[assignment]
+        yield
+    finally:
+        for module in switched:
+            module.inplace = True  # type: ignore[assignment]

@@ -8,6 +8,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-import pixelwise
 from pixelwise.bundles import Bundle, Manifest, WorkingScale, update_manifest, write_bundle
 from pixelwise.bundles.bundle import WEIGHTS, save_weights, weight_offsets
 from pixelwise.errors import PixelwiseError
@@ -93,7 +93,7 @@ def export_bundle(
         parameters=sum(p.numel() for p in network.parameters()),
         trained_on=trained_on or {},
         licence=licence,
-        pixelwise=pixelwise.__version__,
+        pixelwise=version("pixelwise"),
     )
     bundle = write_bundle(path, manifest, graph, weights)
     return update_manifest(bundle, parity=measure_parity(bundle))

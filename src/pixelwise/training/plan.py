@@ -50,7 +50,8 @@ def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckRepo
         if getattr(config, key) is None:
             found[key], reasons[key] = value, why
 
-    height, width = report.median_size
+    counted = report.splits.get("train") or next(iter(report.splits.values()))
+    height, width = counted.size_range()["median"]
     large = max(height, width) > _LARGE_SIDE
     decide("patches", large and config.size is None, f"the median image is {width}x{height}")
     patches = found.get("patches", config.patches)

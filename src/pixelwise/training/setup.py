@@ -135,7 +135,7 @@ def make_augment(
         foreground=config.foreground if config.patches else 0.0,
         flip=config.flip,
         rotate=config.rotate,
-        brightness=0.15 * strength,
+        brightness=0.25 * strength,
         contrast=0.25 * strength,
         saturation=0.25 * strength,
         hue=0.02 * strength,

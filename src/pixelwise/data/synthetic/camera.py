@@ -1,11 +1,12 @@
 """A pinhole camera above the ground: the projection, and what it does to planes.
 
-World coordinates are metres, X to the right, Y up, Z along the street; the ground is Y = 0. Image
-coordinates are pixels with the origin at the corner, so that pixel (i, j) has its centre at (i + 0.5, j + 0.5).
+World coordinates are metres, X to the right, Y up, Z along the street; the ground is Y = 0. Image coordinates
+are pixels with the origin at the corner, so that pixel (i, j) has its centre at (i + 0.5, j + 0.5).
 
 Every surface of the street is a plane, and a pinhole camera maps a plane to the image by a 3×3 homography
-(Hartley and Zisserman, Multiple View Geometry, 2nd ed., section 8.1). Its third coordinate is the depth in metres, which
-makes the inverse depth of a plane linear in pixels: an exact depth test and exact optical flow for free.
+(Hartley and Zisserman, Multiple View Geometry, 2nd ed., section 8.1). Its third coordinate is the depth in
+metres, which makes the inverse depth of a plane linear in pixels: an exact depth test and exact optical flow
+for free.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Camera:
         focal: float,
         size: tuple[int, int],
     ) -> Camera:
-        """A camera that looks along Z, turned right by ``yaw``, up by ``pitch``, clockwise by ``roll`` (radians)."""
+        """Looks along Z, turned right by ``yaw``, up by ``pitch``, clockwise by ``roll`` (radians)."""
         upright = np.diag([1.0, -1.0, 1.0])  # the image's y points down
         turn = _rotation(2, roll) @ _rotation(0, -pitch) @ upright @ _rotation(1, -yaw)
         return cls(turn, np.asarray(position, np.float64), focal, size)
@@ -88,22 +89,50 @@ class Camera:
         return homogeneous[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)[:, None], depth
 
 
-def visible_box(homography: np.ndarray, size: tuple[int, int]) -> Box | None:
-    """The pixels that the unit square may cover through a homography, or None when it is out of sight.
+@dataclass(frozen=True)
+class View:
+    """How unit squares (planes with their texture coordinates) appear to a camera, N at once.
 
-    The part of the square behind the near plane is cut off first.
+    Attributes
+    ----------
+    inverses
+        N×3×3, from homogeneous pixels to (u, v, 1)/depth.
+    boxes
+        N×4 int: the pixels that each may cover; empty (right <= left) when it is out of sight.
+    turned
+        N bool: seen from its back.
+    spans
+        N×2: pixels along its two sides, at the longer of its opposite edges.
     """
-    corners = homography @ _CORNERS
-    depth = corners[2]
-    if depth.max() < NEAR:
-        return None
-    if depth.min() < NEAR:
-        corners = _clip(corners)
-    x, y = corners[0] / corners[2], corners[1] / corners[2]
-    height, width = size
-    left, right = max(0, int(np.floor(x.min())) - 1), min(width, int(np.ceil(x.max())) + 1)
-    top, bottom = max(0, int(np.floor(y.min())) - 1), min(height, int(np.ceil(y.max())) + 1)
-    return (left, top, right, bottom) if left < right and top < bottom else None
+
+    inverses: np.ndarray
+    boxes: np.ndarray
+    turned: np.ndarray
+    spans: np.ndarray
+
+
+def view(planes: np.ndarray, camera: Camera) -> View:
+    """See N×4×3 planes (from (u, v, 1) to homogeneous world coordinates) through a camera."""
+    homographies = camera.projection @ planes
+    determinants = np.linalg.det(homographies)
+    flat = np.abs(determinants) < 1e-9  # seen exactly edge on
+    homographies[flat] = np.eye(3)
+    corners = homographies @ _CORNERS
+    depth = corners[:, 2]
+    points = corners[:, :2] / np.where(np.abs(depth) < 1e-9, 1e-9, depth)[:, None]
+    edges = np.linalg.norm(points - np.roll(points, -1, axis=2), axis=1)
+    spans = np.column_stack([np.maximum(edges[:, 0], edges[:, 2]), np.maximum(edges[:, 1], edges[:, 3])])
+    low, high = points.min(axis=2), points.max(axis=2)
+    for number in np.flatnonzero((depth.min(axis=1) < NEAR) & (depth.max(axis=1) >= NEAR)):
+        cut = _clip(corners[number])
+        visible = cut[:2] / cut[2]
+        low[number], high[number], spans[number] = visible.min(axis=1), visible.max(axis=1), 1e4
+    bounds = np.array(camera.size[::-1])
+    first = np.clip(np.floor(low) - 1, 0, bounds)
+    last = np.clip(np.ceil(high) + 1, 0, bounds)
+    last[flat | (depth.max(axis=1) < NEAR)] = 0
+    boxes = np.concatenate([first, last], axis=1).astype(int)
+    return View(np.linalg.inv(homographies), boxes, determinants < 0, spans)
 
 
 def _clip(corners: np.ndarray) -> np.ndarray:

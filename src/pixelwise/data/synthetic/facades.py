@@ -50,13 +50,16 @@ def random_style(rng: np.random.Generator, lamps: bool) -> Style:
     """A house of any age: plaster in all hues, brick, concrete or glass."""
     kind = rng.choice(["plaster", "brick", "concrete", "glass"], p=[0.5, 0.22, 0.18, 0.1])
     if kind == "plaster":
-        wall = hue(rng, (0.05, 0.5), (0.55, 0.95)) if rng.random() < 0.7 else hue(rng, (0, 0.1), (0.4, 0.95))
+        if rng.random() < 0.5:  # sand, ochre, rose, brick dust
+            wall = tint(rng.uniform(-0.02, 0.15), rng.uniform(0.1, 0.45), rng.uniform(0.55, 0.95))
+        else:
+            wall = hue(rng, (0.0, 0.34), (0.45, 0.95))
     elif kind == "brick":
         wall = tint(rng.uniform(0.0, 0.09), rng.uniform(0.25, 0.6), rng.uniform(0.35, 0.7))
     elif kind == "concrete":
         wall = hue(rng, (0, 0.08), (0.4, 0.8))
     else:
-        wall = hue(rng, (0.1, 0.45), (0.3, 0.65))
+        wall = hue(rng, (0.05, 0.35), (0.3, 0.65))
     modern = kind in ("concrete", "glass")
     bay = rng.uniform(2.2, 3.4)
     storey = rng.uniform(2.9, 3.6)
@@ -87,28 +90,29 @@ def building(
     height: float,
     side: int,
     detail: Detail,
+    *,
+    exposed: bool = True,
 ) -> list[Panel]:
-    """The panels of a house along the street.
+    """The panels of a house along the street: front, near side wall, roof.
 
-    Parameters
-    ----------
-    near, far
-        (X, Z) of the two ends of its front, in metres.
-    side
-        -1 when it stands left of the street, +1 right.
+    ``near`` and ``far`` are (X, Z) of the two ends of its front in metres; ``side`` is -1 when it stands left
+    of the street and +1 when right; the side wall is left out unless it is ``exposed``.
     """
     (x0, z0), (x1, z1) = near, far
     width, depth = float(np.hypot(x1 - x0, z1 - z0)), 10.0
     scale = detail(z0)
-    front = _front(rng, style, width, height, scale)
+    face = front(rng, style, width, height, scale)
     outward = np.array([z1 - z0, 0.0, x0 - x1]) / width * side  # away from the street
     along = np.array([x1 - x0, 0.0, z1 - z0])
     top_near, top_far = np.array([x0, height, z0]), np.array([x1, height, z1])
     start, run = (top_near, along) if side < 0 else (top_far, -along)
-    panels = [panel(front, start, run, (0, -height, 0), BUILDING)]
-    wall = _side_wall(rng, style, depth, height, scale)
-    origin = top_near + outward * depth if side < 0 else top_near
-    panels.append(panel(wall, origin, outward * (depth if side > 0 else -depth), (0, -height, 0), BUILDING))
+    panels = [panel(face, start, run, (0, -height, 0), BUILDING)]
+    if exposed:
+        wall = _side_wall(rng, style, depth, height, 0.6 * scale)
+        origin = top_near + outward * depth if side < 0 else top_near
+        panels.append(
+            panel(wall, origin, outward * (depth if side > 0 else -depth), (0, -height, 0), BUILDING)
+        )
     if not style.modern and rng.random() < 0.75:
         panels += _roof(rng, start, run, top_near, outward, depth, scale, side)
     return panels
@@ -146,8 +150,8 @@ def _roof(
     return [slope_panel, panel(gable, origin, outward * (depth * side), (0, -rise, 0), BUILDING)]
 
 
-def _front(rng: np.random.Generator, style: Style, width: float, height: float, scale: float) -> np.ndarray:
-    """The street front as a texture of ``scale`` pixels per metre."""
+def front(rng: np.random.Generator, style: Style, width: float, height: float, scale: float) -> np.ndarray:
+    """A street front of this size in metres as a texture of ``scale`` pixels per metre."""
     texture = _wall(rng, style, width, height, scale)
     rows, columns = texture.shape[:2]
     ground = min(height * 0.45, 4.0 if style.shop else style.storey)
@@ -155,7 +159,10 @@ def _front(rng: np.random.Generator, style: Style, width: float, height: float, 
     bays = max(1, int(width / style.bay))
     bay = columns / bays
     storey = (rows - (ground + 0.4) * scale) / floors
-    wide, high = style.window[0] * scale * (bay / scale / style.bay), min(style.window[1] * scale, storey * 0.75)
+    wide, high = (
+        style.window[0] * scale * (bay / scale / style.bay),
+        min(style.window[1] * scale, storey * 0.75),
+    )
     for floor in range(floors):
         top = 0.4 * scale + floor * storey + (storey - high) * 0.45
         for column in range(bays):
@@ -163,11 +170,15 @@ def _front(rng: np.random.Generator, style: Style, width: float, height: float, 
             _window(texture, rng, style, centre - wide / 2, top, wide, high, scale)
         if style.balconies and floor < floors - 1 or style.modern:
             band = round(top + high + 0.12 * scale)
-            cv2.rectangle(texture, (0, band), (columns, band + max(1, round(0.16 * scale))), paint(style.trim), -1)
+            cv2.rectangle(
+                texture, (0, band), (columns, band + max(1, round(0.16 * scale))), paint(style.trim), -1
+            )
     _ground_floor(texture, rng, style, rows - ground * scale, bays, scale)
     cornice = max(2, round(0.32 * scale))
     cv2.rectangle(texture, (0, 0), (columns, cornice), paint(style.trim), -1)
-    cv2.rectangle(texture, (0, cornice), (columns, cornice + max(1, cornice // 3)), paint(style.wall, 0.6), -1)
+    cv2.rectangle(
+        texture, (0, cornice), (columns, cornice + max(1, cornice // 3)), paint(style.wall, 0.6), -1
+    )
     return _weather(texture, rng)
 
 
@@ -191,18 +202,26 @@ def _window(
     lit = rng.random() < style.lit
     pane = (250.0, 214.0, 140.0) if lit else blend(style.glass, (190, 205, 220), rng.uniform(0, 0.45))
     cv2.rectangle(texture, (x, y), (right, bottom), paint(pane), -1)
-    if not lit and rng.random() < 0.5:  # a lighter lower part: blinds, or the reflected other side of the street
+    if (
+        not lit and rng.random() < 0.5
+    ):  # a lighter lower part: blinds, or the reflected other side of the street
         split = round(top + high * rng.uniform(0.3, 0.7))
         cv2.rectangle(texture, (x, split), (right, bottom), paint(pane, rng.uniform(0.6, 1.35)), -1)
     bar = max(1, edge // 2)
     middle = (x + right) // 2
-    cv2.rectangle(texture, (middle - bar // 2, y), (middle + (bar + 1) // 2 - 1, bottom), paint(style.trim), -1)
+    cv2.rectangle(
+        texture, (middle - bar // 2, y), (middle + (bar + 1) // 2 - 1, bottom), paint(style.trim), -1
+    )
     if not style.modern:
         cross = round(y + high * 0.35)
         cv2.rectangle(texture, (x, cross), (right, cross + bar - 1), paint(style.trim), -1)
     sill = max(1, round(0.1 * scale))
     cv2.rectangle(
-        texture, (x - 2 * edge, bottom + edge), (right + 2 * edge, bottom + edge + sill), paint(style.trim, 0.85), -1
+        texture,
+        (x - 2 * edge, bottom + edge),
+        (right + 2 * edge, bottom + edge + sill),
+        paint(style.trim, 0.85),
+        -1,
     )
     if style.shutters is not None:
         leaf = round(wide * 0.42)
@@ -245,23 +264,29 @@ def _ground_floor(
             )
         elif style.shop:
             upper = round(top + 0.85 * scale)
-            pane = blend(style.glass, (235, 215, 170) if style.lit > 0.2 else (120, 125, 130), rng.uniform(0.1, 0.6))
+            pane = blend(
+                style.glass, (235, 215, 170) if style.lit > 0.2 else (120, 125, 130), rng.uniform(0.1, 0.6)
+            )
             cv2.rectangle(texture, (left, upper), (right, rows - round(0.45 * scale)), paint(pane), -1)
             for _ in range(3):  # what stands in the shop window
-                x, wide = round(rng.uniform(left, right)), round(0.3 * scale)
+                x, span = round(rng.uniform(left, right)), round(0.3 * scale)
                 shade = paint(hue(rng, (0, 0.5), (0.2, 0.8)))
                 low = rows - round(0.5 * scale)
-                cv2.rectangle(texture, (x, low - round(rng.uniform(0.3, 1.4) * scale)), (x + wide, low), shade, -1)
+                cv2.rectangle(
+                    texture, (x, low - round(rng.uniform(0.3, 1.4) * scale)), (x + span, low), shade, -1
+                )
         else:
             wide, high = style.window[0] * scale, min(style.window[1], 1.7) * scale
-            _window(texture, rng, style, (column + 0.5) * bay - wide / 2, rows - 2.5 * scale, wide, high, scale)
+            _window(
+                texture, rng, style, (column + 0.5) * bay - wide / 2, rows - 2.5 * scale, wide, high, scale
+            )
     if awning is not None:
         upper, lower = round(top + 0.7 * scale), round(top + 1.35 * scale)
         stripes = max(2, round(columns / scale / 0.35))
         for stripe in range(stripes):
-            x0, x1 = round(stripe * columns / stripes), round((stripe + 1) * columns / stripes)
+            start, stop = round(stripe * columns / stripes), round((stripe + 1) * columns / stripes)
             colour = awning if stripe % 2 else (238, 234, 224)
-            cv2.rectangle(texture, (x0, upper), (x1, lower), paint(colour), -1)
+            cv2.rectangle(texture, (start, upper), (stop, lower), paint(colour), -1)
     plinth = rows - max(1, round(0.3 * scale))
     if not style.shop:
         texture[plinth:, :, :3] = (texture[plinth:, :, :3] * 0.72).astype(np.uint8)

@@ -16,7 +16,6 @@ from pixelwise.data.synthetic.surfaces import (
     modulate,
     noise,
     paint,
-    panel,
     roughen,
     standing,
     tint,
@@ -135,7 +134,12 @@ def _plate(rng: np.random.Generator, width: float, height: float) -> Panel:
         if shape == "ring":
             cv2.circle(plate, (middle, middle), round(radius * 0.74), paint(pale), -1, cv2.LINE_AA)
     else:
-        sides, turn = {"triangle": (3, -90.0), "octagon": (8, 22.5), "diamond": (4, 0.0), "square": (4, 45.0)}[shape]
+        sides, turn = {
+            "triangle": (3, -90.0),
+            "octagon": (8, 22.5),
+            "diamond": (4, 0.0),
+            "square": (4, 45.0),
+        }[shape]
         if shape == "triangle" and rng.random() < 0.3:
             turn = 90.0
         angles = np.radians(turn + np.arange(sides) * 360 / sides)
@@ -180,11 +184,11 @@ def _board(rng: np.random.Generator, height: float, width: float) -> np.ndarray:
     ink = (245, 243, 235) if sum(ground) < 420 else (35, 30, 40)
     if rng.random() < 0.6:
         corner = (round(columns * rng.uniform(0.3, 0.7)), round(rows * rng.uniform(0.4, 0.8)))
-        cv2.circle(board, corner, round(rows * 0.34), paint(hue(rng, (0.2, 0.9), (0.4, 0.9))), -1, cv2.LINE_AA)
+        cv2.circle(
+            board, corner, round(rows * 0.34), paint(hue(rng, (0.2, 0.9), (0.4, 0.9))), -1, cv2.LINE_AA
+        )
     for line in np.linspace(0.2, 0.8, 3):
         y, end = round(rows * line), round(columns * rng.uniform(0.5, 0.9))
         cv2.line(board, (round(columns * 0.1), y), (end, y), paint(ink), max(2, rows // 12))
     cv2.rectangle(board, (0, 0), (columns - 1, rows - 1), paint(ink), max(2, rows // 24))
     return board
-
-

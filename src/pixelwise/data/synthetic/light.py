@@ -47,10 +47,10 @@ class Light:
     rain: float
     lamps: bool
 
-    def on(self, normal: np.ndarray) -> np.ndarray:
-        """3 factors for a flat surface with this unit normal."""
-        facing = max(0.0, float(normal @ self.direction))
-        return self.ambient * (0.9 + 0.1 * normal[1]) + self.sun * facing
+    def on(self, normals: np.ndarray) -> np.ndarray:
+        """Factors (..., 3) for flat surfaces with these unit normals (..., 3)."""
+        facing = np.maximum(normals @ self.direction, 0)[..., None]
+        return self.ambient * (0.9 + 0.1 * normals[..., 1:2]) + self.sun * facing
 
     @property
     def all_round(self) -> np.ndarray:
@@ -86,7 +86,7 @@ def random_light(rng: np.random.Generator) -> Light:
     )
     white = np.ones(3)
     if kind == "clear" or kind == "broken":
-        sun, ambient = np.array([0.74, 0.68, 0.56]), np.array([0.46, 0.50, 0.58])
+        sun, ambient = np.array([0.62, 0.56, 0.46]), np.array([0.62, 0.65, 0.71])
         zenith = np.array([62.0, 118.0, 196.0]) * rng.uniform(0.85, 1.15)
         horizon = np.array([196.0, 216.0, 234.0])
         cloud, cover = np.array([248.0, 248.0, 250.0]), rng.uniform(0.05, 0.35)
@@ -94,15 +94,15 @@ def random_light(rng: np.random.Generator) -> Light:
             cover = rng.uniform(0.4, 0.75)
             sun = sun * 0.8
     elif kind == "dusk":
-        sun, ambient = np.array([0.62, 0.40, 0.20]), np.array([0.42, 0.40, 0.48])
+        sun, ambient = np.array([0.62, 0.42, 0.24]), np.array([0.58, 0.53, 0.58])
         zenith = np.array([86.0, 98.0, 152.0]) * rng.uniform(0.7, 1.1)
         horizon = np.array([250.0, 186.0, 128.0]) * rng.uniform(0.85, 1.0)
         cloud, cover = np.array([226.0, 158.0, 140.0]), rng.uniform(0.2, 0.6)
     else:
         grey = rng.uniform(165, 232)
-        sun, ambient = 0.12 * white, np.array([0.80, 0.82, 0.85]) * rng.uniform(0.82, 1.05)
+        sun, ambient = 0.12 * white, np.array([0.92, 0.94, 0.97]) * rng.uniform(0.82, 1.08)
         zenith, horizon = grey * np.array([0.90, 0.94, 0.99]), grey * np.array([1.0, 1.01, 1.02])
-        cloud, cover = np.full(3, grey * rng.uniform(0.75, 0.92)), rng.uniform(0.4, 0.8)
+        cloud, cover = np.full(3, grey * rng.uniform(0.84, 0.95)), rng.uniform(0.4, 0.8)
     return Light(
         sun=sun * rng.uniform(0.85, 1.1),
         ambient=ambient * rng.uniform(0.92, 1.08),
@@ -122,7 +122,7 @@ def random_look(rng: np.random.Generator) -> Look:
     """A camera's mood: exposure, white balance, sharpness, noise."""
     warmth = rng.normal(0, 0.06)
     return Look(
-        gain=rng.uniform(0.84, 1.16) * np.array([1 + warmth, 1 + rng.normal(0, 0.015), 1 - warmth]),
+        gain=rng.uniform(0.9, 1.24) * np.array([1 + warmth, 1 + rng.normal(0, 0.015), 1 - warmth]),
         contrast=float(rng.uniform(0.88, 1.18)),
         saturation=float(rng.uniform(0.7, 1.25)),
         vignette=float(rng.uniform(0, 0.25)),
@@ -133,61 +133,77 @@ def random_look(rng: np.random.Generator) -> Look:
 
 
 def paint_sky(light: Light, camera: Camera) -> np.ndarray:
-    """H×W×3 float32: a gradient with a layer of clouds, both fixed to directions in the world."""
+    """3×H×W float32: a gradient with a layer of clouds, both fixed to directions in the world."""
     height, width = camera.size
+    sky = np.empty((3, height, width), np.float32)
     x, y = np.arange(width, dtype=np.float32) + 0.5, np.arange(height, dtype=np.float32)[:, None] + 0.5
     towards = np.linalg.inv(camera.infinity).astype(np.float32)
-    right, up, forward = (row[0] * x + row[1] * y + row[2] for row in towards)
+    up = towards[1, 0] * x + towards[1, 1] * y + towards[1, 2]
+    last = int(np.flatnonzero((up > -0.01).any(axis=1))[-1]) + 1 if (up > -0.01).any() else 0
+    sky[:, last:] = light.horizon[:, None, None]
+    up = up[:last]
+    right, forward = (row[0] * x + row[1] * y[:last] + row[2] for row in towards[[0, 2]])
     rise = np.clip(up / np.sqrt(right * right + up * up + forward * forward), 0, 1)
-    blue = np.clip(rise * 1.9, 0, 1) ** 0.7
-    sky = light.horizon.astype(np.float32) + blue[..., None] * (light.zenith - light.horizon).astype(np.float32)
+    blue = np.sqrt(np.clip(rise * 1.9, 0, 1))
     # A flat layer of clouds: seen at a low angle it is far away and compressed.
     spread = 60 / (rise + 0.16)
     u, v = light.drift.astype(np.float32)
     puffs = cv2.remap(
-        noise_tile(), right * spread + u, forward * spread * 0.6 + v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+        noise_tile(),
+        right * spread + u,
+        forward * spread * 0.6 + v,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
     )
     threshold = 1.3 - 2.6 * light.cover
     amount = np.clip((puffs - threshold) * 0.8, 0, 1) * np.clip(rise * 9, 0.15, 0.92)
-    shaded = light.cloud.astype(np.float32) * (1 - 0.07 * np.clip(puffs, -1, 2))[..., None]
-    sky += amount[..., None] * (shaded - sky)
+    shade = 1 - 0.07 * np.clip(puffs, -1, 2)
+    for plane, horizon, zenith, cloud in zip(sky, light.horizon, light.zenith, light.cloud, strict=True):
+        clear = float(horizon) + blue * float(zenith - horizon)
+        plane[:last] = clear + amount * (float(cloud) * shade - clear)
     return sky
 
 
 def add_haze(image: np.ndarray, nearness: np.ndarray, light: Light) -> None:
-    """Fade H×W×3 float colours towards the horizon's colour with distance, in place; nearness is 1/metres."""
-    distance = 1 / np.maximum(nearness, 1 / 260)
-    veil = 1 - np.exp(-light.haze * distance)
-    tone = 0.92 * light.horizon + 0.08 * light.zenith
-    image += veil[..., None] * (tone.astype(np.float32) - image)
+    """Fade 3×H×W float colours towards the horizon's colour with distance, in place; nearness is 1/metres."""
+    veil = 1 - np.exp(np.float32(-light.haze) / np.maximum(nearness, np.float32(1 / 260)))
+    for plane, tone in zip(image, 0.92 * light.horizon + 0.08 * light.zenith, strict=True):
+        plane += veil * (float(tone) - plane)
 
 
 def finish(image: np.ndarray, light: Light, look: Look, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Turn H×W×3 float light into an uint8 photograph.
+    """Turn 3×H×W float light into an H×W×3 uint8 photograph.
 
     ``noise`` scales rain, sensor noise and compression, which no optical flow explains; 0 leaves them out.
     """
-    height, width = image.shape[:2]
-    grey = image @ np.array([0.3, 0.59, 0.11], np.float32)
-    image = grey[..., None] + np.float32(look.saturation) * (image - grey[..., None])
-    image *= look.gain.astype(np.float32)
-    image = (image - 118) * np.float32(look.contrast) + 118
-    if look.vignette:
-        y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
-        image *= (1 - look.vignette * 0.5 * (y[:, None] ** 2 + x**2))[..., None]
+    height, width = image.shape[1:]
+    red, green, blue = image
+    grey = (1 - look.saturation) * (0.3 * red + 0.59 * green + 0.11 * blue)
+    y, x = np.linspace(-1, 1, height, dtype=np.float32), np.linspace(-1, 1, width, dtype=np.float32)
+    vignette = 1 - look.vignette * 0.5 * (y[:, None] ** 2 + x**2)
+    offset = np.float32(118 * (1 - look.contrast)) * vignette
     if light.rain and noise:
-        image += noise * _rain(light.rain, height, width, rng)[..., None]
-    blur = look.blur * height / 360
-    if blur > 0.2:
-        image = cv2.GaussianBlur(image, (0, 0), blur)
+        offset = offset + noise * _rain(light.rain, height, width, rng)
     if noise:
-        luminance = grain(rng, height, width)
-        for channel in range(3):
-            image[..., channel] += noise * look.noise * (0.75 * luminance + 0.55 * grain(rng, height, width))
-    # A soft shoulder instead of clipped highlights.
-    image = np.where(image > 215, 215 + 40 * np.tanh((image - 215) / 40), image)
-    photograph = np.clip(image, 0, 255).astype(np.uint8)
+        luminance = np.float32(0.75 * noise * look.noise) * grain(rng, height, width)
+    planes = []
+    blur = look.blur * height / 360
+    for plane, gain in zip(image, look.gain, strict=True):
+        tone = (look.saturation * plane + grey) * vignette * float(gain * look.contrast) + offset
+        if blur > 0.2:
+            tone = cv2.GaussianBlur(tone, (0, 0), blur)
+        if noise:
+            tone += luminance
+            tone += np.float32(0.55 * noise * look.noise) * grain(rng, height, width)
+        planes.append(_soft_clip(tone))
+    photograph = cv2.merge(planes)
     return _compress(photograph, look.quality) if noise else photograph
+
+
+def _soft_clip(tone: np.ndarray) -> np.ndarray:
+    """Float grey values to uint8; highlights fade out instead of being cut."""
+    over = np.maximum(tone - 215, 0)
+    return np.maximum(tone - over + 40 * over / (40 + over), 0).astype(np.uint8)
 
 
 def _rain(strength: float, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
@@ -201,5 +217,7 @@ def _rain(strength: float, height: int, width: int, rng: np.random.Generator) ->
 
 
 def _compress(photograph: np.ndarray, quality: int) -> np.ndarray:
-    _, data = cv2.imencode(".jpg", photograph[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    """The photograph after a round through JPEG."""
+    bgr = cv2.cvtColor(photograph, cv2.COLOR_RGB2BGR)
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    return cv2.cvtColor(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR)), cv2.COLOR_BGR2RGB)

@@ -8,7 +8,17 @@ import cv2
 import numpy as np
 
 from pixelwise.data.synthetic.classes import CYCLIST, PERSON
-from pixelwise.data.synthetic.surfaces import Colour, Panel, canvas, hue, modulate, noise, paint, standing, tint
+from pixelwise.data.synthetic.surfaces import (
+    Colour,
+    Panel,
+    canvas,
+    hue,
+    modulate,
+    noise,
+    paint,
+    standing,
+    tint,
+)
 
 Point = tuple[float, float]
 
@@ -59,7 +69,9 @@ class Figure:
         corners = np.array([self.at(point) for point in points])
         cv2.fillPoly(self.texture, [corners], paint(colour, factor), cv2.LINE_AA)
 
-    def oval(self, centre: Point, axes: Point, colour: Colour, *, line: float = 0, arc: Point = (0, 360)) -> None:
+    def oval(
+        self, centre: Point, axes: Point, colour: Colour, *, line: float = 0, arc: Point = (0, 360)
+    ) -> None:
         """An ellipse, filled or as a line of this thickness; ``arc`` in degrees clockwise from the right."""
         size = max(1, round(axes[0] * self.scale)), max(1, round(axes[1] * self.scale))
         width = max(1, round(line * self.scale)) if line else -1
@@ -103,12 +115,17 @@ def person(rng: np.random.Generator, scale: float) -> list[Panel]:
     elif coat:
         figure.area([(-waist, 1.05), (waist, 1.05), (0.24, 0.5), (-0.22, 0.5)], clothes.top, 0.95)
     if rng.random() < 0.25:
-        figure.limb([(-shoulder * 0.85, 1.25), (shoulder * 0.85, 1.25)], 0.08, hue(rng, (0, 0.8), (0.2, 0.95)))
+        figure.limb(
+            [(-shoulder * 0.85, 1.25), (shoulder * 0.85, 1.25)], 0.08, hue(rng, (0, 0.8), (0.2, 0.95))
+        )
     figure.limb(front, 0.11 * bulk, clothes.top, 1.1)
     figure.oval(front[-1], (0.05, 0.06), clothes.skin)
     if bag > 0.8:
         figure.area(
-            [(front[-1][0] + dx, front[-1][1] + dy) for dx, dy in ((-0.14, -0.05), (0.14, -0.05), (0.15, -0.35), (-0.15, -0.35))],
+            [
+                (front[-1][0] + dx, front[-1][1] + dy)
+                for dx, dy in ((-0.14, -0.05), (0.14, -0.05), (0.15, -0.35), (-0.15, -0.35))
+            ],
             hue(rng, (0.0, 0.8), (0.2, 0.9)),
         )
     _head(figure, rng, clothes, (neck[0] + 0.02 * ahead, 1.67), ahead)
@@ -119,7 +136,9 @@ def cyclist(rng: np.random.Generator, scale: float, view: str) -> list[Panel]:
     """A person on a bicycle, seen from the ``"side"`` or from the ``"end"`` (front or back)."""
     clothes = random_clothes(rng)
     frame = hue(rng, (0.0, 0.9), (0.15, 0.9))
-    figure = _side_rider(rng, scale, clothes, frame) if view == "side" else _end_rider(rng, scale, clothes, frame)
+    figure = (
+        _side_rider(rng, scale, clothes, frame) if view == "side" else _end_rider(rng, scale, clothes, frame)
+    )
     if rng.random() < 0.5:
         figure.texture = np.ascontiguousarray(figure.texture[:, ::-1])
     return [_stand(figure, rng, rng.uniform(0.95, 1.05), CYCLIST)]
@@ -145,7 +164,10 @@ def _side_rider(rng: np.random.Generator, scale: float, clothes: Clothes, frame:
         figure.oval(wheel, (0.29, 0.29), (150, 150, 152), line=0.012)
         for spoke in np.linspace(0, np.pi, 5)[:-1]:
             reach = (0.29 * np.cos(spoke), 0.29 * np.sin(spoke))
-            ends: list[Point] = [(wheel[0] - reach[0], wheel[1] - reach[1]), (wheel[0] + reach[0], wheel[1] + reach[1])]
+            ends: list[Point] = [
+                (wheel[0] - reach[0], wheel[1] - reach[1]),
+                (wheel[0] + reach[0], wheel[1] + reach[1]),
+            ]
             figure.limb(ends, 0.01, (140, 140, 142))
     tube: list[Point] = [rear, crank, (0.36, 0.86), (-0.17, 0.8), rear]
     figure.limb(tube, 0.06, frame)
@@ -153,7 +175,9 @@ def _side_rider(rng: np.random.Generator, scale: float, clothes: Clothes, frame:
     figure.limb([front, (0.36, 0.86), handle, (0.47, 1.04)], 0.06, frame)
     figure.limb([(-0.3, 0.94), (-0.1, 0.94)], 0.07, (30, 28, 28))
     if rng.random() < 0.3:
-        figure.area([(-0.75, 0.5), (-0.38, 0.5), (-0.36, 0.78), (-0.76, 0.78)], hue(rng, (0, 0.8), (0.2, 0.8)))
+        figure.area(
+            [(-0.75, 0.5), (-0.38, 0.5), (-0.36, 0.78), (-0.76, 0.78)], hue(rng, (0, 0.8), (0.2, 0.8))
+        )
     leg(pedals[1], 1.0)
     figure.limb([hip, (0.0, 1.24), (shoulder[0] - 0.03, shoulder[1] - 0.08)], 0.28, clothes.top)
     figure.limb([shoulder, (0.3, 1.2), handle], 0.1, clothes.top, 1.1)
@@ -182,7 +206,9 @@ def _end_rider(rng: np.random.Generator, scale: float, clothes: Clothes, frame: 
     if away:
         figure.limb([handles[0], handles[1]], 0.05, (34, 34, 36))
         arms()
-    figure.area([(-0.21, 1.42), (-0.1, 1.51), (0.1, 1.51), (0.21, 1.42), (0.17, 0.93), (-0.17, 0.93)], clothes.top)
+    figure.area(
+        [(-0.21, 1.42), (-0.1, 1.51), (0.1, 1.51), (0.21, 1.42), (0.17, 0.93), (-0.17, 0.93)], clothes.top
+    )
     if away:
         figure.limb([(-0.08, 0.93), (0.08, 0.93)], 0.09, (30, 28, 28))
         figure.oval((0, 0.72), (0.035, 0.035), (220, 30, 30))
@@ -195,7 +221,13 @@ def _end_rider(rng: np.random.Generator, scale: float, clothes: Clothes, frame: 
 
 
 def _head(
-    figure: Figure, rng: np.random.Generator, clothes: Clothes, centre: Point, ahead: int, *, helmet: bool = False
+    figure: Figure,
+    rng: np.random.Generator,
+    clothes: Clothes,
+    centre: Point,
+    ahead: int,
+    *,
+    helmet: bool = False,
 ) -> None:
     x, y = centre
     figure.limb([(x, y - 0.18), (x, y - 0.08)], 0.1, clothes.skin, 0.85)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from pixelwise.data.synthetic.classes import TREE
-from pixelwise.data.synthetic.surfaces import Colour, Panel, canvas, grain, noise, paint, standing, tint
+from pixelwise.data.synthetic.surfaces import Colour, Panel, canvas, modulate, noise, paint, standing, tint
 
 
 def foliage(rng: np.random.Generator) -> Colour:
@@ -26,12 +26,8 @@ def foliage(rng: np.random.Generator) -> Colour:
 def tree(rng: np.random.Generator, scale: float, colour: Colour, sun: float) -> list[Panel]:
     """A tree on its own: trunk and crown in one panel.
 
-    Parameters
-    ----------
-    scale
-        Texture pixels per metre.
-    sun
-        -1 when the light comes from the left of the picture, +1 from the right.
+    ``scale`` is in texture pixels per metre; ``sun`` is -1 when the light comes from the left of the picture
+    and +1 when from the right.
     """
     height = rng.uniform(4.5, 9.5)
     width = height * rng.uniform(0.5, 0.8)
@@ -39,20 +35,22 @@ def tree(rng: np.random.Generator, scale: float, colour: Colour, sun: float) -> 
     texture = canvas(height * scale, width * scale, 12)
     rows, columns = texture.shape[:2]
     crown_base = 0.12 if conifer else rng.uniform(0.28, 0.42)
-    _trunk(texture, rng, crown_base)
+    _trunk(texture, rng, crown_base, branches=not conifer)
     lower = round(rows * (1 - crown_base * 0.8))
     y, x = np.mgrid[-1 : 1 : lower * 1j, -1 : 1 : columns * 1j].astype(np.float32)
     if conifer:
         outline = 0.9 * (y + 1) / 2 + 0.05 - np.abs(x)
     else:
         lobes = rng.uniform(-0.4, 0.4, (5, 2))
-        reach = [1 - np.hypot((x - a) / 0.66, (y - b) / 0.66) for a, b in lobes]
-        outline = np.maximum.reduce(reach) * 0.8
+        reach = [1 - ((x - a) ** 2 + (y - b) ** 2) / 0.44 for a, b in lobes]
+        outline = np.minimum(np.maximum.reduce(reach) * 0.8, 1.2 * (0.96 - np.maximum(np.abs(x), np.abs(y))))
     _leaves(texture[:lower], rng, outline, colour, sun, scale)
     return [standing(texture, width, height, TREE)]
 
 
-def bush(rng: np.random.Generator, scale: float, colour: Colour, sun: float, width: float, height: float) -> Panel:
+def bush(
+    rng: np.random.Generator, scale: float, colour: Colour, sun: float, width: float, height: float
+) -> Panel:
     """A bush or a piece of hedge of this size in metres."""
     texture = canvas(height * scale, width * scale, 8)
     rows, columns = texture.shape[:2]
@@ -71,7 +69,7 @@ def woods(rng: np.random.Generator, colour: Colour, width: float, height: float,
     return standing(texture, width, height, TREE)
 
 
-def _trunk(texture: np.ndarray, rng: np.random.Generator, crown_base: float) -> None:
+def _trunk(texture: np.ndarray, rng: np.random.Generator, crown_base: float, *, branches: bool) -> None:
     rows, columns = texture.shape[:2]
     bark = paint(tint(rng.uniform(0.02, 0.12), rng.uniform(0.1, 0.45), rng.uniform(0.2, 0.5)))
     middle, half = columns / 2, max(1.5, columns * rng.uniform(0.028, 0.045))
@@ -85,28 +83,36 @@ def _trunk(texture: np.ndarray, rng: np.random.Generator, crown_base: float) -> 
         (middle + 1.5 * half, rows),
     ]
     cv2.fillPoly(texture, [np.round(outline).astype(np.int32)], bark, cv2.LINE_AA)
-    for lean in (-0.28, 0.02, 0.26):
-        tip = (round(middle + lean * columns), round(rows * 0.3))
+    for lean in (-0.22, 0.02, 0.2) if branches else ():
+        tip = (round(middle + lean * columns), round(rows * 0.35))
         cv2.line(texture, (round(middle), round(fork)), tip, bark, max(1, round(half * 0.8)), cv2.LINE_AA)
-    texture[..., :3] = (texture[..., :3] * np.linspace(0.75, 1.15, columns)[:, None]).clip(0, 255)
-    np.minimum(texture[..., :3], texture[..., 3:], out=texture[..., :3])
+    modulate(texture, np.linspace(0.75, 1.15, columns, dtype=np.float32))
 
 
 def _leaves(
-    texture: np.ndarray, rng: np.random.Generator, outline: np.ndarray, colour: Colour, sun: float, scale: float
+    texture: np.ndarray,
+    rng: np.random.Generator,
+    outline: np.ndarray,
+    colour: Colour,
+    sun: float,
+    scale: float,
 ) -> None:
     """Cover ``texture`` with leaves where ``outline`` (positive inside) and noise say so, in place."""
     rows, columns = outline.shape
-    clumps = noise(rng, rows, columns, max(0.5, scale / 14))
-    density = outline + 0.13 * clumps + 0.10 * grain(rng, rows, columns)
+    clumps = noise(rng, rows, columns, max(0.5, scale / 24))
+    leaves_noise = noise(rng, rows, columns, max(0.4, scale / 70))
+    density = outline + 0.13 * clumps + 0.10 * leaves_noise
     alpha = np.clip(density * 7, 0, 1)
     # Light: clumps are brighter on the side of the sun (the slope of the noise), and at the top.
     step = max(1, round(scale * 0.12))
-    slope = clumps - np.roll(clumps, (-step, round(step * sun)), axis=(0, 1))
+    padded = cv2.copyMakeBorder(clumps, step, step, step, step, cv2.BORDER_REPLICATE)
+    aside = step - round(step * sun)
+    slope = clumps - padded[2 * step :, aside : aside + columns]
     depth = np.linspace(1.14, 0.72, rows, dtype=np.float32)[:, None]
     side = 1 + 0.16 * sun * np.linspace(-1, 1, columns, dtype=np.float32)
-    shade = depth * side * (0.92 + 0.34 * slope + 0.10 * clumps + 0.14 * grain(rng, rows, columns))
-    leaves = np.clip(np.asarray(colour, np.float32) * shade[..., None], 4, 255)
-    behind = texture.astype(np.float32) * (1 - alpha[..., None])
-    texture[..., :3] = behind[..., :3] + leaves * alpha[..., None]
-    texture[..., 3] = behind[..., 3] + 255 * alpha
+    shade = depth * side * (0.92 + 0.28 * slope + 0.10 * clumps + 0.17 * leaves_noise)
+    tone = alpha * np.maximum(shade, 0.05)
+    clear = 1 - alpha
+    for channel, value in enumerate((*colour, None)):
+        leaves = 255 * alpha if value is None else np.minimum(np.float32(value) * tone, 255 * alpha)
+        texture[..., channel] = texture[..., channel] * clear + leaves

@@ -6,7 +6,8 @@ where there is none. Noise comes from two tiles that are made once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import colorsys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -15,6 +16,9 @@ import numpy as np
 
 Colour = tuple[float, float, float]
 """RGB, 0..255."""
+
+Point3 = Sequence[float] | np.ndarray
+"""X, Y, Z in metres."""
 
 _TILE = 512
 
@@ -43,9 +47,9 @@ class Panel:
 
 def panel(
     texture: np.ndarray,
-    origin: Sequence[float],
-    right: Sequence[float],
-    down: Sequence[float],
+    origin: Point3,
+    right: Point3,
+    down: Point3,
     label: int,
     *,
     soft: bool = False,
@@ -59,9 +63,7 @@ def standing(
     texture: np.ndarray, width: float, height: float, label: int, *, x: float = 0, y: float = 0, z: float = 0
 ) -> Panel:
     """A soft upright panel that faces the camera, its bottom edge centred at (x, y, z)."""
-    return panel(
-        texture, (x - width / 2, y + height, z), (width, 0, 0), (0, -height, 0), label, soft=True
-    )
+    return panel(texture, (x - width / 2, y + height, z), (width, 0, 0), (0, -height, 0), label, soft=True)
 
 
 def canvas(height: float, width: float, least: int = 6) -> np.ndarray:
@@ -78,8 +80,8 @@ def fill(height: float, width: float, colour: Colour) -> np.ndarray:
 
 def paint(colour: Sequence[float], factor: float = 1.0) -> tuple[int, int, int, int]:
     """An opaque colour for OpenCV's drawing functions, brightened by ``factor``."""
-    red, green, blue = (int(min(255.0, max(0.0, c * factor))) for c in colour)
-    return red, green, blue, 255
+    red, green, blue = colour
+    return min(255, int(red * factor)), min(255, int(green * factor)), min(255, int(blue * factor)), 255
 
 
 @lru_cache(maxsize=1)
@@ -93,6 +95,21 @@ def noise_tile() -> np.ndarray:
     return (tile / tile.std()).astype(np.float32)
 
 
+@lru_cache(maxsize=2)
+def _doubled(tile: Callable[[], np.ndarray]) -> np.ndarray:
+    """A tile beside and below itself, so that a window at any place is a view."""
+    return np.tile(tile(), (2, 2))
+
+
+def _window(rng: np.random.Generator, tile: Callable[[], np.ndarray], height: int, width: int) -> np.ndarray:
+    """A height×width window at a random place of a repeating tile."""
+    top, left = (int(place) for place in rng.integers(_TILE, size=2))
+    if height <= _TILE and width <= _TILE:
+        return _doubled(tile)[top : top + height, left : left + width]
+    rows, columns = (np.arange(height) + top) % _TILE, (np.arange(width) + left) % _TILE
+    return tile()[rows[:, None], columns]
+
+
 @lru_cache(maxsize=1)
 def grain_tile() -> np.ndarray:
     """512×512 float32 white noise, mean 0, deviation 1."""
@@ -101,19 +118,15 @@ def grain_tile() -> np.ndarray:
 
 def noise(rng: np.random.Generator, height: int, width: int, zoom: float = 1.0) -> np.ndarray:
     """A height×width window at a random place of the noise tile, enlarged ``zoom`` times."""
-    rows = (np.arange(int(np.ceil(height / zoom)) + 1) + rng.integers(_TILE)) % _TILE
-    columns = (np.arange(int(np.ceil(width / zoom)) + 1) + rng.integers(_TILE)) % _TILE
-    window = noise_tile()[rows[:, None], columns]
     if zoom == 1.0:
-        return window[:height, :width]
+        return _window(rng, noise_tile, height, width)
+    window = _window(rng, noise_tile, int(np.ceil(height / zoom)) + 1, int(np.ceil(width / zoom)) + 1)
     return cv2.resize(window, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def grain(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """A height×width window at a random place of the white noise, repeated when larger than the tile."""
-    rows = (np.arange(height) + rng.integers(_TILE)) % _TILE
-    columns = (np.arange(width) + rng.integers(_TILE)) % _TILE
-    return grain_tile()[rows[:, None], columns]
+    return _window(rng, grain_tile, height, width)
 
 
 def roughen(texture: np.ndarray, rng: np.random.Generator, coarse: float, fine: float) -> np.ndarray:
@@ -124,10 +137,13 @@ def roughen(texture: np.ndarray, rng: np.random.Generator, coarse: float, fine: 
 
 
 def modulate(texture: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Multiply the colour of a texture by an H×W map, in place; alpha stays, and colour stays below alpha."""
-    colour = texture[..., :3] * factor[..., None]
-    np.minimum(colour, texture[..., 3:], out=colour)
-    texture[..., :3] = np.maximum(colour, 0)
+    """Multiply the colour of a texture by a map (H×W, H×1 or W), in place; colour stays below alpha."""
+    rows, columns = texture.shape[:2]
+    grey = np.ascontiguousarray(np.broadcast_to(factor, (rows, columns)), np.float32)
+    factors = cv2.merge([grey, grey, grey, np.ones_like(grey)])
+    cv2.multiply(texture, factors, dst=texture, dtype=cv2.CV_8U)
+    alpha = cv2.extractChannel(texture, 3)
+    np.minimum(texture, cv2.merge([alpha] * 4), out=texture)
     return texture
 
 
@@ -138,10 +154,8 @@ def hue(rng: np.random.Generator, saturation: tuple[float, float], value: tuple[
 
 def tint(angle: float, saturation: float, value: float) -> Colour:
     """RGB of a hue angle (0..1), saturation and value."""
-    sectors = np.array([5.0, 3.0, 1.0]) + angle * 6
-    wave = np.clip(np.minimum(sectors % 6, 4 - sectors % 6), 0, 1)
-    red, green, blue = 255 * value * (1 - saturation * wave)
-    return float(red), float(green), float(blue)
+    red, green, blue = colorsys.hsv_to_rgb(angle % 1.0, saturation, value)
+    return 255 * red, 255 * green, 255 * blue
 
 
 def blend(first: Sequence[float], second: Sequence[float], share: float) -> Colour:

@@ -71,7 +71,7 @@ def car_colour(rng: np.random.Generator) -> Colour:
     """Mostly grey, white and black as on real streets, otherwise any colour."""
     if rng.random() < 0.5:
         return hue(rng, (0.0, 0.08), (0.12, 0.95))
-    return hue(rng, (0.3, 0.85), (0.25, 0.85))
+    return hue(rng, (0.3, 0.75), (0.2, 0.7))
 
 
 def car(rng: np.random.Generator, scale: float, lamps: bool) -> list[Panel]:
@@ -93,19 +93,33 @@ def car(rng: np.random.Generator, scale: float, lamps: bool) -> list[Panel]:
     pane = _screen(shape.width, taper, colour, scale, float(np.hypot(lift, front_slope)))
     deck = shape.windscreen[0] - nose
     panels = [
-        # right side: the nose is to the right of someone who stands there looking at it ... mirrored on the left
+        # Who looks at the right side has the nose on the right; the left side is mirrored.
         panel(side, (half, shape.belt, tail), (0, 0, shape.length), (0, -shape.belt, 0), CAR),
-        panel(side[:, ::-1], (-half, shape.belt, nose), (0, 0, -shape.length), (0, -shape.belt, 0), CAR),
+        panel(cv2.flip(side, 1), (-half, shape.belt, nose), (0, 0, -shape.length), (0, -shape.belt, 0), CAR),
         panel(house, (top, shape.roof, shape.rear_window[0]), (0, 0, span), (lean, -lift, 0), CAR),
-        panel(house[:, ::-1], (-top, shape.roof, shape.windscreen[0]), (0, 0, -span), (-lean, -lift, 0), CAR),
+        panel(
+            cv2.flip(house, 1), (-top, shape.roof, shape.windscreen[0]), (0, 0, -span), (-lean, -lift, 0), CAR
+        ),
         # windscreen and rear window, as seen from the front and from the back
         panel(pane, (half, shape.roof, shape.windscreen[1]), (-2 * half, 0, 0), (0, -lift, front_slope), CAR),
-        panel(pane, (-half, shape.roof, shape.rear_window[1]), (2 * half, 0, 0), (0, -lift, -rear_slope), CAR),
+        panel(
+            pane, (-half, shape.roof, shape.rear_window[1]), (2 * half, 0, 0), (0, -lift, -rear_slope), CAR
+        ),
         panel(skin, (-top, shape.roof, shape.windscreen[1]), (2 * top, 0, 0), (0, 0, -roof_run), CAR),
         panel(skin, (-half, bonnet, nose), (2 * half, 0, 0), (0, shape.belt - bonnet, deck), CAR),
-        panel(_front(rng, shape, colour, scale, lamps), (half, bonnet, nose), (-2 * half, 0, 0), (0, -bonnet, 0), CAR),
         panel(
-            _rear(rng, shape, colour, scale, lamps), (-half, shape.belt, tail), (2 * half, 0, 0), (0, -shape.belt, 0), CAR
+            _front(rng, shape, colour, scale, lamps),
+            (half, bonnet, nose),
+            (-2 * half, 0, 0),
+            (0, -bonnet, 0),
+            CAR,
+        ),
+        panel(
+            _rear(rng, shape, colour, scale, lamps),
+            (-half, shape.belt, tail),
+            (2 * half, 0, 0),
+            (0, -shape.belt, 0),
+            CAR,
         ),
     ]
     boot = shape.rear_window[0] - tail
@@ -155,23 +169,36 @@ def _side(rng: np.random.Generator, shape: Shape, colour: Colour, bonnet: float,
     curve = 0.8 + 0.35 * np.clip(height - 0.3, 0, 1) - 0.10 * (np.abs(height - 0.55) < 0.03)
     modulate(texture, curve * (1 + 0.03 * noise(rng, rows, columns, 2.0)))
     sill = at(0, CLEARANCE + 0.1)[1]
-    cv2.rectangle(texture, (at(-1.1, 0)[0], sill), (at(1.1, 0)[0], at(0, CLEARANCE)[1]), paint(colour, 0.35), -1)
+    cv2.rectangle(
+        texture, (at(-1.1, 0)[0], sill), (at(1.1, 0)[0], at(0, CLEARANCE)[1]), paint(colour, 0.35), -1
+    )
     seam = paint(colour, 0.55)
     thin = max(1, round(0.02 * px))
-    doors = (shape.windscreen[0] - 0.1, (shape.windscreen[0] + shape.rear_window[0]) / 2, shape.rear_window[0] + 0.5)
+    doors = (
+        shape.windscreen[0] - 0.1,
+        (shape.windscreen[0] + shape.rear_window[0]) / 2,
+        shape.rear_window[0] + 0.5,
+    )
     for z in doors:
         cv2.line(texture, at(z, shape.belt), at(z, CLEARANCE + 0.12), seam, thin)
     for z in doors[1:]:
         cv2.rectangle(texture, at(z + 0.1, shape.belt - 0.14), at(z + 0.28, shape.belt - 0.18), seam, -1)
     rim = blend(colour, (185, 188, 192), 0.85) if rng.random() < 0.8 else (60, 60, 64)
     for z in (-0.3 * shape.length, 0.31 * shape.length):
-        for radius, shade in ((WHEEL + 0.07, (12, 12, 14)), (WHEEL, RUBBER), (WHEEL * 0.66, rim), (0.06, (40, 40, 44))):
+        for radius, shade in (
+            (WHEEL + 0.07, (12, 12, 14)),
+            (WHEEL, RUBBER),
+            (WHEEL * 0.66, rim),
+            (0.06, (40, 40, 44)),
+        ):
             axes = (max(1, round(radius * px)), max(1, round(radius * py)))
             cv2.ellipse(texture, at(z, WHEEL), axes, 0, 0, 360, paint(shade), -1, cv2.LINE_AA)
         for spoke in np.linspace(0, 2 * np.pi, 6)[:-1]:
             tip = at(z + WHEEL * 0.6 * np.cos(spoke), WHEEL + WHEEL * 0.6 * np.sin(spoke))
             cv2.line(texture, at(z, WHEEL), tip, paint((70, 70, 74)), max(1, round(0.05 * px)), cv2.LINE_AA)
-    cv2.rectangle(texture, at(tail, shape.belt * 0.85), at(tail + 0.14, shape.belt * 0.68), paint((150, 24, 28)), -1)
+    cv2.rectangle(
+        texture, at(tail, shape.belt * 0.85), at(tail + 0.14, shape.belt * 0.68), paint((150, 24, 28)), -1
+    )
     cv2.rectangle(texture, at(nose - 0.2, bonnet - 0.1), at(nose, bonnet - 0.24), paint((225, 228, 230)), -1)
     return texture
 
@@ -257,7 +284,14 @@ def _end(shape: Shape, colour: Colour, height: float, scale: float) -> tuple[np.
     low = CLEARANCE / height
     for left, right in ((0.04, 0.17), (0.83, 0.96)):
         cv2.rectangle(texture, at(left, 0.45), at(right, 0.0), paint(RUBBER), -1)
-    outline = [at(0.0, low + 0.06), at(0.0, 1.03), at(1.0, 1.03), at(1.0, low + 0.06), at(0.95, low), at(0.05, low)]
+    outline = [
+        at(0.0, low + 0.06),
+        at(0.0, 1.03),
+        at(1.0, 1.03),
+        at(1.0, low + 0.06),
+        at(0.95, low),
+        at(0.05, low),
+    ]
     cv2.fillPoly(texture, [np.array(outline)], paint(colour), cv2.LINE_AA)
-    modulate(texture, np.linspace(1.06, 0.74, rows, dtype=np.float32)[:, None] * np.ones((1, columns), np.float32))
+    modulate(texture, np.linspace(1.06, 0.74, rows, dtype=np.float32)[:, None])
     return texture, at

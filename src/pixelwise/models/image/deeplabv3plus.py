@@ -16,11 +16,14 @@ Departures
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from pixelwise.errors import UsageError
 from pixelwise.models.encoders import DEFAULT_ENCODER, Encoder, create_encoder
+from pixelwise.models.encoders.xception import Xception65
 from pixelwise.models.image.blocks import ASPP
 from pixelwise.models.layers import ConvNormAct, SeparableConvNormAct, resize
 from pixelwise.models.network import Features, SegmentationNetwork, Stage
@@ -91,3 +94,35 @@ def check_output_stride(output_stride: int) -> None:
     """Raise UsageError unless ``output_stride`` is 8 or 16."""
     if output_stride not in (8, 16):
         raise UsageError(f"output_stride must be 8 or 16, not {output_stride}")
+
+
+class PaperDeepLabV3Plus(DeepLabV3Plus):
+    """DeepLab v3+ as published: Xception-65, stride-4 tap of 256 channels, align_corners=True.
+
+    Parameters
+    ----------
+    num_classes, in_channels, multilabel
+        As in :class:`~pixelwise.models.network.SegmentationNetwork`.
+    weights
+        Path of a timm state dict of ``xception65``.
+    output_stride
+        16 for training; 8 for the paper's finest evaluation.
+    multi_grid
+        Factors on the dilation of Xception's last three convolutions.
+    """
+
+    align_corners = True
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        *,
+        multilabel: bool = False,
+        weights: str | None = None,
+        output_stride: int = 16,
+        multi_grid: Sequence[int] = (1, 1, 1),
+    ) -> None:
+        SegmentationNetwork.__init__(self, num_classes, in_channels, multilabel)
+        check_output_stride(output_stride)
+        self._build(Xception65(in_channels, output_stride, multi_grid, weights), output_stride)

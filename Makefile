@@ -1,0 +1,51 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything they need is set up in .venv first.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= ../shared/data/camvid
+
+.PHONY: setup demo test lint format docs bench table clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("pixelwise needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[all,dev,docs]'
+	@touch $@
+
+demo: setup
+	$(BIN)/pixelwise demo --out demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: setup
+	$(BIN)/mkdocs build --strict --quiet
+
+# Beside the peers, in one run each. DATA is a folder in CamVid's SegNet layout.
+bench: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python benchmarks/confusion.py
+	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/colour_lookup.py
+	$(BIN)/python benchmarks/training.py --data $(DATA)
+
+# The generated table behind `pixelwise models`.
+table: setup
+	$(BIN)/python -m pixelwise.models.table
+
+clean:
+	rm -rf build dist site demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,54 @@
+"""``pixelwise evaluate``: a model on labelled images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixelwise.cli.display import Display
+from pixelwise.cli.options import (
+    Classes,
+    Device,
+    Engine,
+    Json,
+    Mapping,
+    Precision,
+    Quiet,
+    Scale,
+    parse_classes,
+    parse_mapping,
+)
+
+
+def command(
+    model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a bundle or a run folder.")],
+    data: Annotated[Path, typer.Option("--data", help="The data's folder.")],
+    split: Annotated[str | None, typer.Option("--split", help="Only this split, e.g. val or test.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report here.")] = None,
+    classes: Classes = None,
+    mapping: Mapping = None,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    scale: Scale = "working",
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure a model: exactly what predict gives, against the masks, at the images' own size.
+
+    Example: pixelwise evaluate --model runs/street --data data/street --split val
+    """
+    from pixelwise.api import evaluate, load, read
+
+    dataset = read(data, split=split, labels=parse_classes(classes), mapping=parse_mapping(mapping))
+    segmenter = load(model, engine, precision, device, scale=scale)  # type: ignore[arg-type]
+    with Display(quiet, json) as display:
+        evaluation = evaluate(segmenter, dataset, progress=display)
+        if report is not None:
+            from pixelwise.evaluation import pick_examples
+            from pixelwise.report import write_evaluation_report
+
+            write_evaluation_report(evaluation, report, pick_examples(evaluation, dataset, segmenter))
+    display.result(evaluation.text(), evaluation.to_dict())

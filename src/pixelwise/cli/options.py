@@ -1,0 +1,56 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pixelwise.errors import UsageError
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Classes = Annotated[
+    str | None, typer.Option("--classes", help="Class names, comma-separated, or a class file, if DATA has none.")
+]
+Mapping = Annotated[
+    list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Translate a value in the masks, e.g. 255=1.")
+]
+Engine = Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Scale = Annotated[str, typer.Option("--scale", help="working (as trained) or native (each image's own size).")]
+Tile = Annotated[str | None, typer.Option("--tile", help="WIDTHxHEIGHT of the tiles for large images.")]
+
+
+def parse_mapping(pairs: list[str] | None) -> dict[int, int]:
+    """``["255=1"]`` to ``{255: 1}``."""
+    mapping = {}
+    for pair in pairs or []:
+        old, separator, new = pair.partition("=")
+        if not (separator and old.strip().isdigit() and new.strip().isdigit()):
+            raise UsageError(f"--map {pair}: expected OLD=NEW with two mask values, such as 255=1")
+        mapping[int(old)] = int(new)
+    return mapping
+
+
+def parse_classes(text: str | None) -> list[str] | None:
+    """Names separated by commas; a class file is read by the library."""
+    if text is None:
+        return None
+    if Path(text).is_file():
+        from pixelwise.io import read_label_file
+
+        return list(read_label_file(text)[0].names)
+    return [name.strip() for name in text.split(",")]
+
+
+def parse_size(text: str | None, option: str) -> tuple[int, int] | None:
+    """``"640x480"`` to (height, width)."""
+    if text is None:
+        return None
+    width, separator, height = text.lower().partition("x")
+    if not (separator and width.isdigit() and height.isdigit()):
+        raise UsageError(f"{option} {text}: expected WIDTHxHEIGHT, such as 512x512")
+    return int(height), int(width)

@@ -1,0 +1,129 @@
+"""``pixelwise predict``: masks for images, folders, globs and videos."""
+
+from __future__ import annotations
+
+import glob as globbing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pixelwise.cli.display import Display
+from pixelwise.cli.options import Device, Engine, Json, Precision, Quiet, Scale, Tile, parse_size
+from pixelwise.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from pixelwise.inference import Segmentation, Segmenter
+
+
+def command(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders, globs or videos.")],
+    model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a bundle or a run folder.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the results.")],
+    overlay: Annotated[bool, typer.Option("--overlay", help="Also write OUT/overlay/....")] = False,
+    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write STEM.npz (float16).")] = False,
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    device: Device = "auto",
+    scale: Scale = "working",
+    tile: Tile = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Label images: OUT/<relative>/<stem>.png holds class ids with a palette, at the image's size.
+
+    A video gives OUT/<stem>/<frame>.png, and OUT/overlay/<stem>.mp4 with --overlay.
+
+    Example: pixelwise predict photos/ --model runs/street --out predictions --overlay
+    """
+    from pixelwise.api import load
+    from pixelwise.inference import predict_files
+    from pixelwise.io.video import VIDEO_SUFFIXES
+
+    targets = dict(_targets(sources, out))
+    segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
+    videos = [path for path in targets if path.suffix.lower() in VIDEO_SUFFIXES]
+    images = [path for path in targets if path.suffix.lower() not in VIDEO_SUFFIXES]
+
+    def write(path: Path, segmentation: Segmentation) -> None:
+        _write(segmentation, out, targets[path], overlay)
+
+    failures: dict[str, str] = {}
+    with Display(quiet, json) as display:
+        for done, outcome in enumerate(predict_files(segmenter, images, write, probabilities), 1):
+            display({"kind": "predict", "done": done, "total": len(images)})
+            if outcome.error:
+                failures[str(outcome.path)] = outcome.error
+        frames = sum(_predict_video(segmenter, path, out, targets[path], overlay, display) for path in videos)
+    document: dict[str, Any] = {
+        "out": str(out),
+        "images": len(images) - len(failures),
+        "frames": frames,
+        "failed": failures,
+        "engine": segmenter.engine.name,
+        "precision": segmenter.engine.precision,
+    }
+    parts = [f"{document['images']} images"] * bool(images) + [f"{frames} video frames"] * bool(videos)
+    lines = [f"{' and '.join(parts)} labelled in {out} ({segmenter.engine.name}, {segmenter.engine.precision})"]
+    lines += [f"left out: {error}" for error in failures.values()]
+    display.result("\n".join(lines), document)
+    if failures:
+        raise typer.Exit(3)
+
+
+def _targets(sources: list[str], out: Path) -> Iterator[tuple[Path, Path]]:
+    """Every input file with its result's path below OUT, without suffix; clashes are refused."""
+    from pixelwise.io import list_images
+
+    taken: dict[Path, Path] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            if out.resolve().is_relative_to(path.resolve()):
+                raise UsageError(f"--out {out} lies inside the input folder {path}; choose one outside of it")
+            pairs = [(p, p.relative_to(path).with_suffix("")) for p in list_images(path)]
+            if not pairs:
+                raise DataError(f"{path}: no images in this folder; expected JPEG, PNG, TIFF, BMP or WebP files")
+        elif path.exists():
+            pairs = [(path, Path(path.stem))]
+        else:
+            pairs = [(Path(p), Path(Path(p).stem)) for p in sorted(globbing.glob(source, recursive=True))]
+            if not pairs:
+                raise DataError(f"{source}: no such file or folder, and no match as a pattern")
+        for file, target in pairs:
+            if target in taken and taken[target] != file:
+                raise UsageError(
+                    f"{taken[target]} and {file} would both become {target}.png; predict them into different folders"
+                )
+            taken[target] = file
+            yield file, target
+
+
+def _write(segmentation: Segmentation, out: Path, target: Path, overlay: bool) -> None:
+    import numpy as np
+
+    from pixelwise.io import atomic_write, write_image
+
+    segmentation.save(out / target.parent / f"{target.name}.png")
+    if overlay:
+        write_image(out / "overlay" / target.parent / f"{target.name}.png", segmentation.overlay())
+    if segmentation.probabilities is not None:
+        with atomic_write(out / target.parent / f"{target.name}.npz") as temporary:
+            np.savez_compressed(temporary, probabilities=segmentation.probabilities.astype(np.float16))
+
+
+def _predict_video(
+    segmenter: Segmenter, path: Path, out: Path, target: Path, overlay: bool, display: Display
+) -> int:
+    from pixelwise.io.video import frame_rate, write_video
+
+    def label() -> Iterator[Any]:
+        for number, segmentation in enumerate(segmenter.predict_video(path)):
+            segmentation.save(out / target / f"{number:06d}.png")
+            display({"kind": path.name, "done": number + 1, "total": number + 1})
+            yield segmentation.overlay() if overlay else None
+
+    if overlay:
+        return write_video(out / "overlay" / f"{target}.mp4", label(), frame_rate(path))
+    return sum(1 for _ in label())

@@ -1,0 +1,77 @@
+"""Folders of images with a mask for each: the layout that most data sets come in.
+
+Which folder layouts are understood, and which mask belongs to which image, is told in
+:mod:`pixelwise.data.pairing`; what the values in the masks mean, in :mod:`pixelwise.data.classes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from pixelwise.data.classes import Classes, resolve_classes
+from pixelwise.data.pairing import Pair, find_pairs, has_pairs
+from pixelwise.errors import DataError
+from pixelwise.io import read_image, read_mask
+from pixelwise.labels import LabelMap
+from pixelwise.sample import Dataset, Sample
+
+
+def recognise(root: Path) -> bool:
+    """Whether the folder holds images, and masks that folders, suffixes or list files tell from them."""
+    return root.is_dir() and has_pairs(root)
+
+
+def read(
+    root: Path,
+    labels: Classes | None = None,
+    mapping: Mapping[int, int] | None = None,
+    name: str | None = None,
+) -> Dataset[Sample]:
+    """Read a folder of images and masks; opens no image.
+
+    Images and masks without a partner become warnings in ``problems`` of the data set.
+
+    Parameters
+    ----------
+    root
+        The data folder.
+    labels
+        The classes; None looks for a class file (``classes.txt``, ``label_colors.txt``, ...) in the folder.
+    mapping
+        ``{mask value: class id}``, applied to the values in mask files.
+    name
+        What to call the data set; the folder's name by default.
+
+    Raises
+    ------
+    DataError
+        The folder is missing or empty, no image has a mask, or nobody says what the classes are.
+    """
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise DataError(f"{root}: expected a folder with images and masks, found {found} there")
+    pairs, problems = find_pairs(root)
+    labels, mapping = resolve_classes(root, labels, mapping, [root / pair.mask for pair in pairs])
+    split = any(pair.split for pair in pairs)
+    return Dataset(
+        pairs,
+        partial(open_pair, root=root, labels=labels, mapping=mapping),
+        labels,
+        name=name or root.resolve().name,
+        splits=[pair.split or "unsplit" for pair in pairs] if split else None,
+        root=root,
+        problems=problems,
+    )
+
+
+def open_pair(pair: Pair, root: Path, labels: LabelMap, mapping: Mapping[int, int]) -> Sample:
+    """The sample of a pair, its pixels still unread."""
+    image, mask = root / pair.image, root / pair.mask
+    return Sample(
+        partial(read_image, image),
+        partial(read_mask, mask, labels, mapping),
+        path=image,
+        meta={"split": pair.split, "mask_path": mask},
+    )

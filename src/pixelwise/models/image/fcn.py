@@ -1,0 +1,284 @@
+"""FCN-32s, FCN-16s and FCN-8s: a classifier run convolutionally, refined by scores of shallower layers.
+
+Paper: Long, Shelhamer, Darrell, "Fully Convolutional Networks for Semantic Segmentation", CVPR 2015,
+arXiv 1411.4038 (PAMI version: arXiv 1605.06211). Layers, crop offsets, scales and initial values follow the
+reference code (shelhamer/fcn.berkeleyvision.org, the voc-fcn* nets).
+
+Departures
+----------
+- ``paper``: RGB where Caffe has BGR. Fixed deconvolutions apply one bilinear kernel per class, which equals
+  the reference's dense kernels that are zero off the channel diagonal.
+- ``default``: any encoder instead of VGG-16; no fc6 and fc7; "same" padding; bilinear resizing to the size of
+  the next map instead of deconvolution and crop, so nothing is offset; scores start random, not at zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelwise.errors import UsageError
+from pixelwise.models.encoders import DEFAULT_ENCODER, Encoder, create_encoder
+from pixelwise.models.encoders.vgg import FullyConvolutionalVGG16
+from pixelwise.models.layers import crop, resize
+from pixelwise.models.network import Features, SegmentationNetwork, Stage
+
+
+class FCN32s(SegmentationNetwork):
+    """FCN on any encoder (variant ``default``): 1×1 scores of stride 32, bilinear to the input's size.
+
+    Parameters
+    ----------
+    num_classes, in_channels, multilabel
+        As in :class:`~pixelwise.models.network.SegmentationNetwork`.
+    encoder
+        timm name of the encoder.
+    weights
+        Encoder weights, see :func:`~pixelwise.models.encoders.create_encoder`.
+    """
+
+    encoder: Encoder
+    strides: ClassVar[tuple[int, ...]] = (32,)
+    """Strides whose features are scored, deep to shallow."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        *,
+        multilabel: bool = False,
+        encoder: str = DEFAULT_ENCODER,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(num_classes, in_channels, multilabel)
+        self.encoder = create_encoder(encoder, in_channels, weights=weights)
+        levels = [self.encoder.level(stride) for stride in self.strides]
+        self._levels = tuple(f"level{level + 1}" for level in levels)
+        self.scores = nn.ModuleList(
+            nn.Conv2d(self.encoder.channels[level], num_classes, 1) for level in levels
+        )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The encoder's levels and ``"fusion"``."""
+        return (*self.encoder.stages(), Stage("fusion", self._fuse))
+
+    def _fuse(self, features: Features) -> Features:
+        scores = [score(features[name]) for score, name in zip(self.scores, self._levels, strict=True)]
+        total = scores[0]
+        for score in scores[1:]:
+            total = resize(total, score.shape[-2:]) + score
+        return {**features, "logits": resize(total, features["image"].shape[-2:])}
+
+
+class FCN16s(FCN32s):
+    """FCN on any encoder with scores of strides 32 and 16 summed; arguments as :class:`FCN32s`."""
+
+    strides = (32, 16)
+
+
+class FCN8s(FCN32s):
+    """FCN on any encoder with scores of strides 32, 16 and 8 summed; arguments as :class:`FCN32s`."""
+
+    strides = (32, 16, 8)
+
+
+def bilinear_kernel(size: int) -> Tensor:
+    """The size×size kernel with which a deconvolution interpolates bilinearly.
+
+    >>> bilinear_kernel(4)[0].tolist()
+    [0.0625, 0.1875, 0.1875, 0.0625]
+    """
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 == 1 else factor - 0.5
+    profile = 1 - (torch.arange(size) - centre).abs() / factor
+    return torch.outer(profile, profile)
+
+
+class BilinearDeconvolution(nn.Module):
+    """An unpadded deconvolution without bias that starts as bilinear interpolation of every channel.
+
+    Parameters
+    ----------
+    channels
+        Input and output channels.
+    kernel_size, stride
+        Of the deconvolution; twice the stride is bilinear upsampling by the stride.
+    learned
+        True: a parameter, channels×channels×k×k, zero off the diagonal at first. False: fixed.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, learned: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        kernel = bilinear_kernel(kernel_size)
+        if learned:
+            diagonal = torch.eye(channels)[:, :, None, None]
+            self.weight = nn.Parameter(diagonal * kernel)
+            self.groups = 1
+        else:
+            self.register_buffer("weight", kernel[None, None], persistent=False)
+            self.groups = channels
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        weight = self.weight.expand(self.groups, -1, -1, -1) if self.groups > 1 else self.weight
+        return F.conv_transpose2d(x, weight, stride=self.stride, groups=self.groups)
+
+
+class _Skip(NamedTuple):
+    """A shallower layer whose scores are added: its crop offset and its scale in nets trained at once."""
+
+    name: str
+    level: str
+    channels: int
+    offset: int
+    scale: float
+    upscore: str
+
+
+_POOL4 = _Skip("score_pool4", "level4", 512, 5, 0.01, "upscore2")
+_POOL3 = _Skip("score_pool3", "level3", 256, 9, 0.0001, "upscore_pool4")
+
+
+class PaperFCN(SegmentationNetwork):
+    """What the three published nets share; layers carry the reference code's names.
+
+    The first convolution is padded by 100 and nothing else is, so maps are larger than the image and every
+    sum crops by a fixed offset, the same for every size. Scores start at zero: until the first step the
+    gradient of everything below them is zero too.
+
+    Parameters
+    ----------
+    num_classes, in_channels, multilabel
+        As in :class:`~pixelwise.models.network.SegmentationNetwork`.
+    weights
+        Path of VGG-16 weights, see :class:`~pixelwise.models.encoders.vgg.VGG16`.
+    at_once
+        Scale pool4 by 0.01 and pool3 by 0.0001 before scoring, to train the whole net in one go. Off, the
+        net is meant to continue from the next coarser one, see :meth:`load_stage`.
+    learn_upsampling
+        Learn the deconvolutions; fixed by default, as in the reference release.
+    """
+
+    encoder: Encoder
+    skips: ClassVar[tuple[_Skip, ...]] = ()
+    stride: ClassVar[int] = 32
+    """Factor of the last deconvolution."""
+    offset: ClassVar[int] = 19
+    """Crop offset of the logits."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        *,
+        multilabel: bool = False,
+        weights: str | None = None,
+        at_once: bool = False,
+        learn_upsampling: bool = False,
+    ) -> None:
+        super().__init__(num_classes, in_channels, multilabel)
+        self.at_once = at_once
+        self.encoder = FullyConvolutionalVGG16(in_channels, weights=weights)
+        self.scores = nn.ModuleDict({"score_fr": _zero_score(4096, num_classes)})
+        self.upscores = nn.ModuleDict()
+        for skip in self.skips:
+            self.scores[skip.name] = _zero_score(skip.channels, num_classes)
+            self.upscores[skip.upscore] = BilinearDeconvolution(num_classes, 4, 2, learn_upsampling)
+        self._last = f"upscore{self.stride}"
+        self.upscores[self._last] = BilinearDeconvolution(
+            num_classes, 2 * self.stride, self.stride, learn_upsampling
+        )
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The pools of VGG-16, fc7 (``"level6"``) and ``"fusion"``."""
+        return (*self.encoder.stages(), Stage("fusion", self._fuse))
+
+    def _fuse(self, features: Features) -> Features:
+        total = self.scores["score_fr"](features["level6"])
+        for skip in self.skips:
+            total = self.upscores[skip.upscore](total)
+            scale = skip.scale if self.at_once else 1.0
+            score = self.scores[skip.name](features[skip.level] * scale)
+            total = total + crop(score, skip.offset, skip.offset, total.shape[-2:])
+        upscored = self.upscores[self._last](total)
+        return {**features, "logits": crop(upscored, self.offset, self.offset, features["image"].shape[-2:])}
+
+    def load_stage(self, coarser: Mapping[str, Tensor]) -> None:
+        """Continue from the next coarser net (32s -> 16s -> 8s): copy what both have.
+
+        The new score layer stays at zero, so the first output is the coarser net's up to its upsampling.
+
+        Parameters
+        ----------
+        coarser
+            State dict of the coarser net, with the same classes and channels.
+
+        Raises
+        ------
+        UsageError
+            It is not the state dict of a coarser paper-variant FCN with these classes and channels.
+        """
+        own = self.state_dict()
+        # FCN-32s has no upscore2 to share, and the last deconvolution differs from net to net.
+        needed = [name for name in own if name.startswith(("encoder.", "scores.score_fr."))]
+        shared = {name: value for name, value in coarser.items() if name in own}
+        unfit = [
+            name for name in {*needed, *shared} if name not in shared or shared[name].shape != own[name].shape
+        ]
+        if unfit:
+            raise UsageError(
+                f"the state dict does not fit at '{min(unfit)}': pass that of a coarser FCN "
+                f"(variant 'paper') with {self.num_classes} classes and {self.in_channels} channels"
+            )
+        self.load_state_dict(shared, strict=False)
+
+
+class PaperFCN32s(PaperFCN):
+    """FCN-32s as published; arguments as :class:`PaperFCN` without ``at_once``, which needs a skip."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        in_channels: int = 3,
+        *,
+        multilabel: bool = False,
+        weights: str | None = None,
+        learn_upsampling: bool = False,
+    ) -> None:
+        super().__init__(
+            num_classes,
+            in_channels,
+            multilabel=multilabel,
+            weights=weights,
+            learn_upsampling=learn_upsampling,
+        )
+
+
+class PaperFCN16s(PaperFCN):
+    """FCN-16s as published; arguments as :class:`PaperFCN`."""
+
+    skips = (_POOL4,)
+    stride = 16
+    offset = 27
+
+
+class PaperFCN8s(PaperFCN):
+    """FCN-8s as published; arguments as :class:`PaperFCN`."""
+
+    skips = (_POOL4, _POOL3)
+    stride = 8
+    offset = 31
+
+
+def _zero_score(in_channels: int, num_classes: int) -> nn.Conv2d:
+    score = nn.Conv2d(in_channels, num_classes, 1)
+    nn.init.zeros_(score.weight)
+    assert score.bias is not None
+    nn.init.zeros_(score.bias)
+    return score

@@ -1,0 +1,48 @@
+"""Makes ``table.json``, the numbers that ``models.list()`` shows: ``python -m pixelwise.models.table``.
+
+Networks are built on torch's meta device (shapes without memory) with 21 classes and three channels.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from pixelwise.io.atomic import atomic_write
+from pixelwise.models import ARCHITECTURES, create
+
+NUM_CLASSES = 21
+IMAGE_SIZE = 512
+
+
+def measure(name: str) -> dict[str, float]:
+    """Count parameters and multiply-adds of an architecture's default variant.
+
+    Returns
+    -------
+    dict
+        ``parameters``, and ``gflops``: multiply-adds / 1e9 of convolutions for one 512×512 image.
+    """
+    with torch.device("meta"):
+        network = create(name, num_classes=NUM_CLASSES).eval()
+        image = torch.empty(1, network.in_channels, IMAGE_SIZE, IMAGE_SIZE)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(image)
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "gflops": round(counter.get_total_flops() / 2e9, 2),
+    }
+
+
+def main() -> None:
+    """Write the table beside this file."""
+    table = {name: measure(name) for name in ARCHITECTURES}
+    with atomic_write(Path(__file__).with_name("table.json")) as temporary:
+        temporary.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

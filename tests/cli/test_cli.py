@@ -1,0 +1,242 @@
+"""The command line as a user types it: through the installed entry point's ``main``, in this process."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelwise.cli.main import main
+from tests.conftest import draw_shapes
+
+
+@pytest.fixture
+def pixelwise(monkeypatch, capsys):
+    """Call a verb; gives (exit code, stdout, stderr)."""
+
+    def call(*arguments) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["pixelwise", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Five pictures in two sub-folders, of three sizes."""
+    folder = tmp_path / "photos"
+    for number, size in enumerate([(64, 80), (64, 80), (50, 33), (120, 160), (64, 80)]):
+        target = folder / ("a" if number < 3 else "b/c") / f"{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw_shapes(number, size)[0]).save(target)
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["demo", "check", "models", "train", "evaluate", "predict"])
+def test_every_verb_has_help_with_an_example(pixelwise, verb):
+    code, out, _ = pixelwise(verb, "--help")
+    assert code == 0
+    assert f"Example: pixelwise {verb}" in out
+    assert "--json" in out
+
+
+def test_help_and_models_load_nothing_heavy():
+    code = (
+        "import sys\n"
+        "sys.argv = ['pixelwise', 'models', '--json']\n"
+        "from pixelwise.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'timm', 'cv2', 'openvino', 'numba', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_models_is_one_json_list(pixelwise):
+    code, out, _ = pixelwise("models", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert {"name", "task", "paper", "year", "variants", "parameters", "gflops"} <= set(rows[0])
+    assert {"fcn32s", "fcn16s", "fcn8s", "unet", "deeplabv3plus"} <= {row["name"] for row in rows}
+
+
+def test_check_good_data(pixelwise, shapes):
+    code, out, _ = pixelwise("check", shapes)
+    assert code == 0
+    assert "square" in out
+    document = json.loads(pixelwise("check", shapes, "--json")[1])
+    assert document["problems"] == []
+
+
+def test_check_bad_data_exits_with_three(pixelwise, shapes, tmp_path):
+    broken = shutil.copytree(shapes, tmp_path / "data")
+    Image.fromarray(np.full((64, 80), 77, np.uint8)).save(next((broken / "masks" / "train").iterdir()))
+    code, out, _ = pixelwise("check", broken)
+    assert code == 3
+    assert "77" in out
+
+
+def test_predict_a_folder(pixelwise, photos, run, tmp_path):
+    out = tmp_path / "out"
+    code, text, _ = pixelwise("predict", photos, "--model", run, "--out", out, "--overlay", "--probabilities", "--json")
+    assert code == 0
+    assert json.loads(text)["images"] == 5
+    for photo in photos.rglob("*.png"):
+        target = (out / photo.relative_to(photos)).with_suffix(".png")
+        width, height = Image.open(photo).size
+        mask = Image.open(target)
+        assert mask.mode == "P"
+        assert mask.size == (width, height)
+        assert Image.open(out / "overlay" / target.relative_to(out)).size == (width, height)
+        assert np.load(target.with_suffix(".npz"))["probabilities"].shape == (3, height, width)
+    assert not list(out.rglob(".*"))
+
+
+def test_one_bad_file_stops_nothing_and_is_listed(pixelwise, photos, run, tmp_path):
+    (photos / "a" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 truncated")
+    (photos / "a" / "text.png").write_text("not an image")
+    code, text, _ = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out", "--json")
+    assert code == 3
+    document = json.loads(text)
+    assert document["images"] == 5
+    assert {name.rsplit("/", 1)[-1] for name in document["failed"]} == {"broken.jpg", "text.png"}
+
+
+def test_predict_files_globs_and_a_video(pixelwise, photos, run, tmp_path):
+    from pixelwise.io.video import write_video
+
+    write_video(tmp_path / "clip.avi", (draw_shapes(n)[0] for n in range(5)), rate=10)
+    out = tmp_path / "out"
+    code, text, _ = pixelwise(
+        "predict", photos / "a" / "*.png", tmp_path / "clip.avi", "--model", run, "--out", out, "--overlay"
+    )
+    assert code == 0
+    assert "3 images and 5 video frames" in text
+    assert len(list((out / "clip").glob("*.png"))) == 5
+    assert (out / "overlay" / "clip.mp4").stat().st_size > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nothing.jpg"], 3, "no such file or folder"),
+        (["{photos}", "--engine", "tensorrt"], 2, "unknown engine 'tensorrt'"),
+        (["{photos}", "--tile", "big"], 2, "expected WIDTHxHEIGHT"),
+        (["{empty}"], 3, "no images in this folder"),
+        (["{photos}", "--scale", "huge"], 2, "unknown scale 'huge'"),
+    ],
+)
+def test_predict_explains_what_is_wrong(pixelwise, photos, run, tmp_path, arguments, code, message):
+    (tmp_path / "empty").mkdir()
+    arguments = [a.format(photos=photos, empty=tmp_path / "empty") for a in arguments]
+    found, out, err = pixelwise("predict", *arguments, "--model", run, "--out", tmp_path / "out")
+    assert (found, out) == (code, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_predict_refuses_to_write_into_its_input(pixelwise, photos, run):
+    code, _, err = pixelwise("predict", photos, "--model", run, "--out", photos / "masks")
+    assert code == 2
+    assert "lies inside the input folder" in err
+
+
+def test_predict_refuses_clashing_names(pixelwise, photos, run, tmp_path):
+    Image.fromarray(draw_shapes(1)[0]).save(photos / "a" / "0.jpg")
+    code, _, err = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out")
+    assert code == 2
+    assert "would both become" in err
+
+
+def test_no_permission_and_a_full_disk_are_one_sentence(pixelwise, photos, run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    code, _, err = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "file")
+    assert code == 1
+    assert f"cannot write {tmp_path / 'file'}" in err
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    code, _, err = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out")
+    assert code == 1
+    assert "the disk is full" in err
+    assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+
+
+def test_evaluate_prints_a_table_and_exact_keys(pixelwise, run, shapes, tmp_path):
+    code, out, _ = pixelwise("evaluate", "--model", run, "--data", shapes, "--split", "val")
+    assert code == 0
+    assert "square" in out
+    report = tmp_path / "report.html"
+    code, out, _ = pixelwise("evaluate", "--model", run, "--data", shapes, "--split", "val", "--json", "--report", report)
+    document = json.loads(out)
+    assert {"mean_iou", "pixel_accuracy", "frequency_weighted_iou", "mean_f1", "per_class", "images", "confusion"} <= set(
+        document
+    )
+    assert document["images"] == 4
+    assert set(document["per_class"]["disc"]) == {"iou", "f1", "precision", "recall"}
+    assert "disc" in report.read_text()
+
+
+def test_evaluate_without_masks_or_split_is_one_sentence(pixelwise, run, shapes):
+    code, _, err = pixelwise("evaluate", "--model", run, "--data", shapes, "--split", "tset")
+    assert code == 2
+    assert "unknown split 'tset'" in err
+
+
+def test_train_from_the_command_line(pixelwise, shapes, tmp_path):
+    (tmp_path / "settings.yaml").write_text("size: 64x48\nbatch: 4\nepochs: 100\n")
+    code, out, err = pixelwise(
+        "train", "--data", shapes, "--out", tmp_path / "run", "--config", tmp_path / "settings.yaml", "--max-steps", 2, "--json"
+    )
+    assert code == 0, err
+    document = json.loads(out)
+    assert document["finished"]
+    assert document["steps"] == 2
+    assert (tmp_path / "run" / "bundle" / "graph.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ([], 2, "give --data FOLDER"),
+        (["--data", "{shapes}", "--size", "tiny"], 2, "expected WIDTHxHEIGHT"),
+        (["--data", "{shapes}", "--arch", "deeplab"], 2, "unknown architecture 'deeplab': did you mean"),
+        (["--data", "{shapes}", "--loss", "cross_entropy"], 2, "unknown loss 'cross_entropy': did you mean"),
+        (["--data", "missing"], 3, "missing"),
+        (["--data", "{shapes}", "--device", "cuda"], 2, "no cuda device"),
+        (["--data", "{shapes}", "--weights", "imagenet", "--encoder", "resnet18"], 2, "no ImageNet weights"),
+        (["--data", "{shapes}", "--map", "255"], 2, "expected OLD=NEW"),
+    ],
+)
+def test_train_explains_what_is_wrong(pixelwise, shapes, tmp_path, arguments, code, message):
+    arguments = [a.format(shapes=shapes) for a in arguments]
+    found, out, err = pixelwise("train", *arguments, *(["--out", tmp_path / "run"] if arguments else []))
+    assert (found, out) == (code, "")
+    assert message in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_json_errors_are_json_too(pixelwise):
+    code, out, _ = pixelwise("check", "missing-folder", "--json")
+    assert code == 3
+    assert json.loads(out)["exit_code"] == 3
+
+
+def test_the_demo_keeps_its_hands_off_other_folders(pixelwise, tmp_path):
+    (tmp_path / "precious.txt").write_text("mine")
+    code, _, err = pixelwise("demo", "--out", tmp_path)
+    assert code == 2
+    assert "not an earlier demo" in err
+    assert (tmp_path / "precious.txt").read_text() == "mine"

@@ -1,0 +1,185 @@
+"""What every network must do: one class of tests, inherited in three lines per network and variant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from pixelwise import models
+from pixelwise.errors import UsageError
+from pixelwise.models.network import MIN_SIZE, MIN_TRACED_SIZE, SegmentationNetwork, out_of_place
+
+SIZES = [(32, 32), (33, 47), (64, 96)]
+
+
+class NetworkTests:
+    """Inherit, set ``name`` and, where they differ, the rest."""
+
+    name: ClassVar[str]
+    variant: ClassVar[str] = "default"
+    options: ClassVar[dict[str, Any]] = {}
+    starts_at_zero: ClassVar[tuple[str, ...]] = ()
+    """Prefixes of parameters that the paper starts at zero: made random where their effect is tested."""
+
+    def create(self, num_classes: int = 3, in_channels: int = 3, **options: Any) -> SegmentationNetwork:
+        return models.create(
+            self.name, num_classes, in_channels, variant=self.variant, **{**self.options, **options}
+        )
+
+    @pytest.fixture(scope="class")
+    def network(self) -> SegmentationNetwork:
+        """One network for all tests of the class, in eval mode; a test that changes it restores it."""
+        torch.manual_seed(0)
+        network = self.create()
+        for name, parameter in network.named_parameters():
+            if name.startswith(self.starts_at_zero):
+                assert not parameter.any()
+                nn.init.normal_(parameter, std=0.01)
+        return network.eval()
+
+    @pytest.mark.parametrize("size", SIZES)
+    @torch.no_grad()
+    def test_logits_have_the_size_of_the_image(
+        self, network: SegmentationNetwork, size: tuple[int, int]
+    ) -> None:
+        logits = network(_images(2, *size))
+        assert type(logits) is Tensor
+        assert logits.shape == (2, 3, *size)
+        assert logits.isfinite().all()
+
+    @pytest.mark.parametrize(("num_classes", "in_channels"), [(1, 1), (2, 3), (21, 5)])
+    def test_any_number_of_classes_and_channels(self, num_classes: int, in_channels: int) -> None:
+        with torch.device("meta"):
+            network = self.create(num_classes, in_channels, multilabel=num_classes == 2).eval()
+            assert network(torch.empty(1, in_channels, 40, 56)).shape == (1, num_classes, 40, 56)
+        assert network.num_classes == num_classes
+        assert network.in_channels == in_channels
+        assert network.multilabel == (num_classes == 2)
+        assert len(network.preprocessing.mean) == len(network.preprocessing.std) == in_channels
+
+    def test_smaller_images_are_refused(self, network: SegmentationNetwork) -> None:
+        with pytest.raises(UsageError, match=f"at least {MIN_SIZE}x{MIN_SIZE} pixels, not 40x31"):
+            network(torch.zeros(1, 3, 31, 40))
+
+    def test_trains_on_a_batch_of_one(self, network: SegmentationNetwork) -> None:
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        network.train()
+        try:
+            assert network(_images(1, 64, 96)).isfinite().all()
+        finally:
+            network.load_state_dict(state)
+            network.eval()
+
+    def test_gradient_reaches_every_parameter(self, network: SegmentationNetwork) -> None:
+        state = {name: value.clone() for name, value in network.state_dict().items()}
+        network.train()
+        try:
+            network(_images(3, 40, 72)).square().mean().backward()
+            without = [
+                name
+                for name, parameter in network.named_parameters()
+                if parameter.grad is None or not parameter.grad.any()
+            ]
+            assert without == []
+        finally:
+            network.zero_grad(set_to_none=True)
+            network.load_state_dict(state)
+            network.eval()
+
+    def test_parameters_are_of_encoder_or_head(self, network: SegmentationNetwork) -> None:
+        encoder, head = list(network.encoder_parameters()), list(network.head_parameters())
+        assert {id(p) for p in encoder} | {id(p) for p in head} == {id(p) for p in network.parameters()}
+        assert len(encoder) + len(head) == len(list(network.parameters()))
+
+    @torch.no_grad()
+    def test_stages_make_the_forward_pass_and_change_nothing_in_place(
+        self, network: SegmentationNetwork
+    ) -> None:
+        image = _images(2, 40, 72)
+        features, copies = {"image": image}, {"image": image.clone()}
+        stages = network.stages()
+        assert len({stage.name for stage in stages}) == len(stages)
+        for stage in stages:
+            given = dict(features)
+            features = stage.run(features)
+            assert all(features[name] is value for name, value in given.items())
+            copies |= {name: value.clone() for name, value in features.items() if name not in copies}
+        assert torch.equal(features["logits"], network(image))
+        assert all(torch.equal(features[name], copy) for name, copy in copies.items())
+
+    @torch.no_grad()
+    def test_shallow_stages_can_run_on_another_frame(self, network: SegmentationNetwork) -> None:
+        """A video schedule keeps deep features: the mixture differs from either frame's own logits."""
+        first, second = _images(1, 40, 72), _images(1, 40, 72).flip(3)
+        old = {"image": first}
+        for stage in network.stages():
+            old = stage.run(old)
+        mixed = {**old, "image": second}
+        first_stage, *_, last_stage = network.stages()
+        mixed = last_stage.run(first_stage.run(mixed))
+        assert mixed["logits"].shape == old["logits"].shape
+        assert torch.equal(old["logits"], network(first))
+
+    @torch.no_grad()
+    def test_channels_last_gives_the_same(self, network: SegmentationNetwork) -> None:
+        image = _images(2, 40, 72)
+        expected = network(image)
+        network.to(memory_format=torch.channels_last)
+        try:
+            found = network(image.to(memory_format=torch.channels_last))
+        finally:
+            network.to(memory_format=torch.contiguous_format)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
+
+    @torch.no_grad()
+    def test_repeats_itself(self, network: SegmentationNetwork) -> None:
+        image = _images(2, 40, 72)
+        assert torch.equal(network(image), network(image))
+
+    @torch.no_grad()
+    def test_arguments_and_weights_rebuild_it(self, network: SegmentationNetwork, tmp_path: Path) -> None:
+        save_file(network.state_dict(), tmp_path / "model.safetensors")
+        rebuilt = models.create(**json.loads(json.dumps(network.arguments))).eval()
+        rebuilt.load_state_dict(load_file(tmp_path / "model.safetensors"))
+        image = _images(1, 40, 72)
+        assert torch.equal(rebuilt(image), network(image))
+        assert rebuilt.arguments == network.arguments
+        assert "weights" not in rebuilt.arguments
+
+    @torch.no_grad()
+    def test_onnx_gives_the_same_at_every_size(self, network: SegmentationNetwork, tmp_path: Path) -> None:
+        run = export(network, tmp_path / "graph.onnx")
+        for batch, size in [(1, (32, 32)), (2, (33, 47)), (1, (71, 64))]:
+            image = _images(batch, *size)
+            expected = network(image).numpy()
+            np.testing.assert_allclose(run(image), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def _images(batch: int, height: int, width: int) -> Tensor:
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height * width))
+
+
+def export(network: nn.Module, path: Path) -> Any:
+    """Export with free batch, height and width; return what runs the graph on a tensor."""
+    dimensions = {
+        0: torch.export.Dim("batch", min=1),
+        2: torch.export.Dim("height", min=MIN_TRACED_SIZE),
+        3: torch.export.Dim("width", min=MIN_TRACED_SIZE),
+    }
+    example = _images(2, 64, 80)
+    with out_of_place(network):
+        program = torch.export.export(network, (example,), dynamic_shapes=(dimensions,))
+        graph = torch.onnx.export(program, (example,), dynamo=True, optimize=False, verbose=False)
+    assert graph is not None
+    graph.save(path, external_data=True)
+    session = onnxruntime.InferenceSession(path)
+    name = session.get_inputs()[0].name
+    return lambda image: session.run(None, {name: image.numpy()})[0]

@@ -1,0 +1,68 @@
+"""Every registered network and variant through the shared tests."""
+
+from __future__ import annotations
+
+from pixelwise.models import ARCHITECTURES
+from tests.models.base import NetworkTests
+
+TINY = {"encoder": "test_efficientnet"}
+"""A timm encoder of 0.1 million parameters; DeepLab v3+ and FCN-8s keep the default encoder."""
+
+
+class TestFCN32s(NetworkTests):
+    name = "fcn32s"
+    options = TINY
+
+
+class TestFCN16s(NetworkTests):
+    name = "fcn16s"
+    options = TINY
+
+
+class TestFCN8s(NetworkTests):
+    name = "fcn8s"
+
+
+class TestPaperFCN32s(NetworkTests):
+    name = "fcn32s"
+    variant = "paper"
+    starts_at_zero = ("scores.",)
+
+
+class TestPaperFCN16s(NetworkTests):
+    name = "fcn16s"
+    variant = "paper"
+    options = {"at_once": True}
+    starts_at_zero = ("scores.",)
+
+
+class TestPaperFCN8s(NetworkTests):
+    name = "fcn8s"
+    variant = "paper"
+    options = {"learn_upsampling": True}
+    starts_at_zero = ("scores.",)
+
+
+class TestUNet(NetworkTests):
+    name = "unet"
+    options = TINY
+
+
+class TestPaperUNet(NetworkTests):
+    name = "unet"
+    variant = "paper"
+
+
+class TestDeepLabV3Plus(NetworkTests):
+    name = "deeplabv3plus"
+
+
+class TestPaperDeepLabV3Plus(NetworkTests):
+    name = "deeplabv3plus"
+    variant = "paper"
+
+
+def test_every_network_and_variant_is_tested() -> None:
+    tested = {(cls.name, cls.variant) for cls in NetworkTests.__subclasses__()}
+    known = {(name, variant) for name, entry in ARCHITECTURES.items() for variant in entry.variants}
+    assert known - tested == set()
