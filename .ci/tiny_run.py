@@ -1,4 +1,4 @@
-"""Train for a few steps on a few generated streets: a real bundle and real data for the check without torch."""
+"""Train a few steps on a few generated streets: a real bundle and data for the check without torch."""
 
 import sys
 from pathlib import Path

@@ -1,6 +1,6 @@
 """How long the command line takes to answer: each verb several times in a fresh process.
 
-    python benchmarks/startup.py [--repeats 7]
+python benchmarks/startup.py [--repeats 7]
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ def seconds(command: list[str]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--repeats", type=int, default=7)
     repeats = parser.parse_args().repeats
     tool = str(Path(sys.executable).with_name("pixelwise"))

@@ -112,9 +112,11 @@ def our_steps(trainer: Trainer) -> Iterator[None]:
     """One optimiser step after another, loader and augmentation included."""
     order = [b for e in range(99) for b in epoch_order(len(trainer.train_cache.dataset), e, 0, BATCH)]
     set_training(trainer.network, trainer.raw, trainer.config)
-    for batch in train_batches(trainer.train_cache, order, trainer.augment, epoch=0, seed=0, threads=trainer.threads):
-        trainer._forward_backward(batch, stepping=True)
-        trainer._optimise()
+    for batch in train_batches(
+        trainer.train_cache, order, trainer.augment, epoch=0, seed=0, threads=trainer.threads
+    ):
+        trainer.forward_backward(batch)
+        trainer.optimise()
         yield
 
 
@@ -131,7 +133,10 @@ def compare_speed(train_set: Dataset[Sample], val_set: Dataset[Sample], rounds: 
     cores = available_cores()
     sides = {
         "pixelwise": our_steps(make_trainer(train_set, val_set, 30, path)),
-        **{f"plain loop, {n} thread(s)": peer_steps(Peer(train_set, val_set, 30), n) for n in sorted({1, cores})},
+        **{
+            f"plain loop, {n} thread(s)": peer_steps(Peer(train_set, val_set, 30), n)
+            for n in sorted({1, cores})
+        },
     }
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for steps in sides.values():
@@ -143,7 +148,9 @@ def compare_speed(train_set: Dataset[Sample], val_set: Dataset[Sample], rounds: 
             seconds[name].append((time.perf_counter() - start) / STEPS)
     own = statistics.median(seconds["pixelwise"])
     peer = min(statistics.median(times) for name, times in seconds.items() if name != "pixelwise")
-    print(f"\n{rounds} rounds of {STEPS} steps of {BATCH} images, {cores} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(
+        f"\n{rounds} rounds of {STEPS} steps, batch {BATCH}, {cores} cores, load {os.getloadavg()[0]:.1f}\n"
+    )
     print(f"| {'':26} | images/s, median | images/s, best |\n|---|---|---|")
     for name, times in seconds.items():
         print(f"| {name:26} | {BATCH / statistics.median(times):.1f} | {BATCH / min(times):.1f} |")
@@ -171,7 +178,9 @@ def compare_accuracy(train_set: Dataset[Sample], val_set: Dataset[Sample], epoch
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--rounds", type=int, default=5)

@@ -43,7 +43,9 @@ def test_only_shared_names_are_translated(first: list[str], second: list[str]) -
 def test_a_dictionary_brings_back_the_same_map(chosen: list[str]) -> None:
     labels = LabelMap(tuple(chosen))
     assert LabelMap.from_dict(json.loads(json.dumps(labels.to_dict()))) == labels
-    assert as_label_map(labels.to_dict()) == labels == as_label_map(list(labels.names)) == as_label_map(labels)
+    assert (
+        as_label_map(labels.to_dict()) == labels == as_label_map(list(labels.names)) == as_label_map(labels)
+    )
 
 
 @pytest.mark.parametrize(("count", "ignore", "dtype"), [(1, 255, "u1"), (255, 255, "u1"), (256, 65535, "u2")])

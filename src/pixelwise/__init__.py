@@ -64,7 +64,9 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'pixelwise' has no attribute '{name}'")
-    value = getattr(importlib.import_module(home), name) if home else importlib.import_module(f"pixelwise.{name}")
+    value = (
+        getattr(importlib.import_module(home), name) if home else importlib.import_module(f"pixelwise.{name}")
+    )
     globals()[name] = value
     return value
 

@@ -251,7 +251,9 @@ def evaluate(
     return evaluate_data(model, data.select(split) if split else data, progress)
 
 
-def demo(out: str | Path = "demo", *, minutes: float = 2.5, progress: Progress | None = None) -> dict[str, Any]:
+def demo(
+    out: str | Path = "demo", *, minutes: float = 2.5, progress: Progress | None = None
+) -> dict[str, Any]:
     """The main job on generated streets: make data, check, train, evaluate, predict, report.
 
     Parameters
@@ -288,12 +290,12 @@ def demo(out: str | Path = "demo", *, minutes: float = 2.5, progress: Progress |
 
     streets = demo_dataset()
     say({"kind": "note", "text": f"drawing {len(streets)} streets into {out / 'data'}"})
-    write_street(
-        out / "data", streets, progress=lambda done, total: say({"kind": "drawing", "done": done, "total": total})
-    )
+    write_street(out / "data", streets)
     data = read(out / "data")
     check(data).raise_for_errors()
-    run = train(data, out=out / "run", size="240x180", epochs=_DEMO_EPOCHS, max_minutes=minutes, progress=progress)
+    run = train(
+        data, out=out / "run", size="240x180", epochs=_DEMO_EPOCHS, max_minutes=minutes, progress=progress
+    )
     if not run.finished:
         raise UsageError(f"the demo was stopped; start it again: pixelwise demo --out {out}")
 

@@ -30,7 +30,9 @@ def test_all_engines_agree(run, size):
     clear = ordered[:, -1] - ordered[:, -2] > 1e-3
     for name in ENGINES:
         assert logits[name].shape == (2, 3, *size)
-        np.testing.assert_allclose(logits[name], logits["torch"], atol=1e-4 * np.abs(logits["torch"]).max() + 1e-5)
+        np.testing.assert_allclose(
+            logits[name], logits["torch"], atol=1e-4 * np.abs(logits["torch"]).max() + 1e-5
+        )
         assert labels[name].dtype == np.uint8
         np.testing.assert_array_equal(labels[name][clear], labels["torch"][clear])
 
@@ -105,5 +107,7 @@ def test_unknown_models_are_named(tmp_path):
 
 def test_an_unfinished_run_says_how_to_finish(tmp_path):
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(pw.DataError, match="has not written its bundle yet; finish it: pixelwise train --resume"):
+    with pytest.raises(
+        pw.DataError, match="has not written its bundle yet; finish it: pixelwise train --resume"
+    ):
         pw.load(tmp_path)

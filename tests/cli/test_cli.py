@@ -87,7 +87,9 @@ def test_check_bad_data_exits_with_three(pixelwise, shapes, tmp_path):
 
 def test_predict_a_folder(pixelwise, photos, run, tmp_path):
     out = tmp_path / "out"
-    code, text, _ = pixelwise("predict", photos, "--model", run, "--out", out, "--overlay", "--probabilities", "--json")
+    code, text, _ = pixelwise(
+        "predict", photos, "--model", run, "--out", out, "--overlay", "--probabilities", "--json"
+    )
     assert code == 0
     assert json.loads(text)["images"] == 5
     for photo in photos.rglob("*.png"):
@@ -179,11 +181,19 @@ def test_evaluate_prints_a_table_and_exact_keys(pixelwise, run, shapes, tmp_path
     assert code == 0
     assert "square" in out
     report = tmp_path / "report.html"
-    code, out, _ = pixelwise("evaluate", "--model", run, "--data", shapes, "--split", "val", "--json", "--report", report)
-    document = json.loads(out)
-    assert {"mean_iou", "pixel_accuracy", "frequency_weighted_iou", "mean_f1", "per_class", "images", "confusion"} <= set(
-        document
+    code, out, _ = pixelwise(
+        "evaluate", "--model", run, "--data", shapes, "--split", "val", "--json", "--report", report
     )
+    document = json.loads(out)
+    assert {
+        "mean_iou",
+        "pixel_accuracy",
+        "frequency_weighted_iou",
+        "mean_f1",
+        "per_class",
+        "images",
+        "confusion",
+    } <= set(document)
     assert document["images"] == 4
     assert set(document["per_class"]["disc"]) == {"iou", "f1", "precision", "recall"}
     assert "disc" in report.read_text()
@@ -198,7 +208,16 @@ def test_evaluate_without_masks_or_split_is_one_sentence(pixelwise, run, shapes)
 def test_train_from_the_command_line(pixelwise, shapes, tmp_path):
     (tmp_path / "settings.yaml").write_text("size: 64x48\nbatch: 4\nepochs: 100\n")
     code, out, err = pixelwise(
-        "train", "--data", shapes, "--out", tmp_path / "run", "--config", tmp_path / "settings.yaml", "--max-steps", 2, "--json"
+        "train",
+        "--data",
+        shapes,
+        "--out",
+        tmp_path / "run",
+        "--config",
+        tmp_path / "settings.yaml",
+        "--max-steps",
+        2,
+        "--json",
     )
     assert code == 0, err
     document = json.loads(out)

@@ -82,12 +82,14 @@ def test_every_class_is_there_and_large_enough(streets: list[Sample]) -> None:
 def test_classes_are_not_told_apart_by_their_mean_colour(streets: list[Sample]) -> None:
     """The spread of a class's colour from street to street is larger than its distance to other classes."""
     for name, rival in (("road", "pavement"), ("building", "car"), ("person", "sign"), ("road", "building")):
-        first, second = (
-            np.array([s.image[mask_of(s) == STREET_LABELS.index(which)].mean(axis=0) for s in streets])
-            for which in (name, rival)
-        )
-        gap = np.linalg.norm(np.nanmean(first, axis=0) - np.nanmean(second, axis=0))
-        assert gap < 2 * np.linalg.norm(np.nanstd(first, axis=0) + np.nanstd(second, axis=0))
+        first, second = (mean_colours(streets, STREET_LABELS.index(which)) for which in (name, rival))
+        gap = np.linalg.norm(first.mean(axis=0) - second.mean(axis=0))
+        assert gap < np.linalg.norm(first.std(axis=0) + second.std(axis=0))
+
+
+def mean_colours(streets: list[Sample], label: int) -> np.ndarray:
+    regions = [s.image[mask_of(s) == label] for s in streets if (mask_of(s) == label).any()]
+    return np.array([region.mean(axis=0) for region in regions])
 
 
 def test_instances_are_things_of_one_class(streets: list[Sample]) -> None:
@@ -99,9 +101,10 @@ def test_instances_are_things_of_one_class(streets: list[Sample]) -> None:
             assert len(np.unique(mask[instances == instance])) == 1
 
 
-def test_lanes_lie_on_markings_or_what_hides_them(streets: list[Sample]) -> None:
+def test_lanes_lie_on_the_road_along_its_markings(streets: list[Sample]) -> None:
     height, width = mask_of(streets[0]).shape
-    on_ground = []
+    ground, found = STREET_LABELS.names[:3], []
+    assert ground == ("road", "lane marking", "pavement")
     for sample in streets:
         for lane in sample.meta["lanes"]:
             assert lane.dtype == np.float32
@@ -111,9 +114,12 @@ def test_lanes_lie_on_markings_or_what_hides_them(streets: list[Sample]) -> None
             assert (lane <= (width, height)).all()
             near = lane[: max(1, len(lane) // 3)]
             x, y = np.minimum(near, (width - 1, height - 1)).astype(int).T
-            on_ground.append(np.isin(mask_of(sample)[y, x], (0, 1)).mean())
-    assert len(on_ground) > 20
-    assert np.median(on_ground) > 0.9
+            found.append(mask_of(sample)[y, x])
+    counts = np.bincount(np.concatenate(found), minlength=len(STREET_LABELS))
+    road, marking, pavement = counts[:3]
+    assert len(found) > 20
+    assert pavement < 0.05 * (road + marking)
+    assert marking > road  # dashes leave gaps, and crossings and junctions interrupt the lines
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2, 11])
@@ -135,8 +141,7 @@ def test_flow_warps_one_frame_onto_the_next(seed: int) -> None:
         assert error.mean() < 0.75 * still.mean()
 
 
-def test_flow_carries_class_edges(  # the outline of what is thin tells half a pixel
-) -> None:
+def test_flow_carries_class_edges() -> None:
     clip = street_clip(4, frames=3, size=(180, 240), noise=0)
     before, now = clip.frame(1), clip.frame(2)
     _, labels, visible = warp_back(before, clip.flow[2]())

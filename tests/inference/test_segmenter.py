@@ -73,7 +73,12 @@ def test_video_frames_are_labelled_in_order(segmenter):
 
 @pytest.mark.parametrize(
     "image",
-    [np.zeros((4, 4, 3), np.float32), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8), np.zeros(4, np.uint8)],
+    [
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros(4, np.uint8),
+    ],
 )
 def test_wrong_arrays_are_one_sentence(segmenter, image):
     with pytest.raises(pw.DataError, match="expected an image of HxWx3 uint8, found"):

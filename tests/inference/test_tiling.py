@@ -35,7 +35,9 @@ def test_the_window_is_positive_and_highest_in_the_centre():
 
 
 @given(
-    height=st.integers(1, 150), width=st.integers(1, 150), tile=st.tuples(st.integers(8, 70), st.integers(8, 70))
+    height=st.integers(1, 150),
+    width=st.integers(1, 150),
+    tile=st.tuples(st.integers(8, 70), st.integers(8, 70)),
 )
 def test_tiling_a_pixelwise_model_equals_running_it_whole(height, width, tile):
     image = np.random.default_rng(height * 1000 + width).integers(0, 256, (height, width, 3), np.uint8)
@@ -45,4 +47,6 @@ def test_tiling_a_pixelwise_model_equals_running_it_whole(height, width, tile):
 
     bands = list(blend_tiles(image, tile, logits_of))
     assert bands[0][0] == 0
-    np.testing.assert_allclose(np.concatenate([band for _, band in bands], axis=1), logits_of(image), rtol=1e-4)
+    np.testing.assert_allclose(
+        np.concatenate([band for _, band in bands], axis=1), logits_of(image), rtol=1e-4
+    )

@@ -6,7 +6,10 @@ from pixelwise.models import ARCHITECTURES
 from tests.models.base import NetworkTests
 
 TINY = {"encoder": "test_efficientnet"}
-"""A timm encoder of 0.1 million parameters; DeepLab v3+ and FCN-8s keep the default encoder."""
+"""A timm encoder of 0.1 million parameters; DeepLab v3+ keeps the default encoder."""
+
+THIN = {"width": 0.125}
+"""An eighth of the paper's channels; sizes and counts at full width are tested on their own."""
 
 
 class TestFCN32s(NetworkTests):
@@ -21,25 +24,27 @@ class TestFCN16s(NetworkTests):
 
 class TestFCN8s(NetworkTests):
     name = "fcn8s"
+    options = TINY
 
 
 class TestPaperFCN32s(NetworkTests):
     name = "fcn32s"
     variant = "paper"
+    options = THIN
     starts_at_zero = ("scores.",)
 
 
 class TestPaperFCN16s(NetworkTests):
     name = "fcn16s"
     variant = "paper"
-    options = {"at_once": True}
+    options = {**THIN, "at_once": True}
     starts_at_zero = ("scores.",)
 
 
 class TestPaperFCN8s(NetworkTests):
     name = "fcn8s"
     variant = "paper"
-    options = {"learn_upsampling": True}
+    options = {**THIN, "learn_upsampling": True}
     starts_at_zero = ("scores.",)
 
 
@@ -51,6 +56,7 @@ class TestUNet(NetworkTests):
 class TestPaperUNet(NetworkTests):
     name = "unet"
     variant = "paper"
+    options = THIN
 
 
 class TestDeepLabV3Plus(NetworkTests):

@@ -95,7 +95,9 @@ def test_the_plan_answers_every_open_question(shapes):
 
 def test_the_plan_keeps_what_the_user_said(shapes):
     data = pw.read(shapes)
-    said = make_config({"size": "64x48", "batch": 3, "epochs": 2, "lr": 0.1, "class_weights": "none", "patches": False})
+    said = make_config(
+        {"size": "64x48", "batch": 3, "epochs": 2, "lr": 0.1, "class_weights": "none", "patches": False}
+    )
     assert make_plan(said, data, check(data)).config == said
 
 

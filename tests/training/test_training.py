@@ -50,8 +50,8 @@ def assert_same_weights(first, second):
 
 
 def test_a_run_leaves_everything_in_its_folder(run):
-    for name in ("config.yaml", "plan.json", "metrics.jsonl", "checkpoints/last.ckpt", "checkpoints/best.ckpt",
-                 "bundle/bundle.json", "evaluation.json", "report.html"):  # fmt: skip
+    expected = ["config.yaml", "plan.json", "metrics.jsonl", "checkpoints/last.ckpt", "checkpoints/best.ckpt"]
+    for name in [*expected, "bundle/bundle.json", "evaluation.json", "report.html"]:
         assert (run / name).is_file(), name
     assert list(run.glob("events*"))
     kinds = {json.loads(line)["kind"] for line in (run / "metrics.jsonl").read_text().splitlines()}
@@ -92,10 +92,10 @@ def test_stopping_in_an_epoch_and_resuming_is_exact(shapes, tmp_path):
 
     def interrupt(line):
         if interrupted.step == 4:
-            interrupted._interrupt("stopped by a test")
+            interrupted.interrupt("stopped by a test")
 
-    original = interrupted._optimise
-    interrupted._optimise = lambda: (original(), interrupt(None))[0]
+    original = interrupted.optimise
+    interrupted.optimise = lambda: (original(), interrupt(None))[0]
     run = interrupted.fit()
     assert not run.finished
     assert interrupted.batch_in_epoch > 0
@@ -151,7 +151,10 @@ def test_killed_and_resumed_gives_the_same_weights_bit_for_bit(shapes, tmp_path)
     assert start_worker(shapes, killed).wait(timeout=240) == 0
     assert_same_weights(*(tensors(p / "checkpoints" / "last.ckpt") for p in (tmp_path / "whole", killed)))
     assert_same_weights(
-        *(torch.load(p / "checkpoints" / "best.ckpt", weights_only=True)["network"] for p in (tmp_path / "whole", killed))
+        *(
+            torch.load(p / "checkpoints" / "best.ckpt", weights_only=True)["network"]
+            for p in (tmp_path / "whole", killed)
+        )
     )
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     steps = [line["step"] for line in lines if line["kind"] == "val"]
@@ -177,7 +180,9 @@ def test_two_processes_train_one_model_and_count_every_image_once(shapes, tmp_pa
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "pixelwise", "train", "--data", str(shapes), "--out", str(path)]
     command += ["--size", "64x48", "--batch", "4", "--max-steps", "4", "--precision", "fp32", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=400, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
     validations = [line for line in lines if line["kind"] == "val"]
@@ -187,7 +192,7 @@ def test_two_processes_train_one_model_and_count_every_image_once(shapes, tmp_pa
     trainer = make_trainer(shapes, tmp_path / "alone", max_steps=4)
     best = torch.load(path / "checkpoints" / "best.ckpt", weights_only=True)
     trainer.to_judge.load_state_dict(best["network"])
-    assert trainer._validate()["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
+    assert trainer.validate()["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -207,7 +212,9 @@ def test_every_way_of_training_runs(shapes, tmp_path, settings):
     run = trainer.fit()
     assert run.finished
     assert run.steps == 2
-    changed = {name for name, value in trainer.raw.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name for name, value in trainer.raw.state_dict().items() if not torch.equal(value, before[name])
+    }
     assert any("classifier" in name for name in changed)
     if settings.get("freeze_encoder"):
         assert not any(name.startswith("encoder") for name in changed)

@@ -80,17 +80,23 @@ def open_bundle(path: str | Path) -> Bundle:
     if path.is_file() and zipfile.is_zipfile(path):
         path = _unpack(path)
     if not path.is_dir():
-        raise DataError(f"{path}: not a bundle; expected a folder or .zip with {MANIFEST}, {GRAPH} and {WEIGHTS}")
+        raise DataError(
+            f"{path}: not a bundle; expected a folder or .zip with {MANIFEST}, {GRAPH} and {WEIGHTS}"
+        )
     missing = [name for name in (MANIFEST, GRAPH, WEIGHTS) if not (path / name).is_file()]
     if missing:
-        raise DataError(f"{path}: not a complete bundle, {', '.join(missing)} is missing; train or copy it again")
+        raise DataError(
+            f"{path}: not a complete bundle, {', '.join(missing)} is missing; train or copy it again"
+        )
     manifest = _read_manifest(path / MANIFEST)
     for name in (GRAPH, WEIGHTS):
         _verify(path / name, manifest.sha256.get(name, ""))
     return Bundle(path, manifest)
 
 
-def write_bundle(path: str | Path, manifest: Manifest, graph: bytes, weights: Mapping[str, np.ndarray]) -> Bundle:
+def write_bundle(
+    path: str | Path, manifest: Manifest, graph: bytes, weights: Mapping[str, np.ndarray]
+) -> Bundle:
     """Write a bundle folder whole or not at all, replacing an older one.
 
     ``graph`` is a serialised ONNX model whose external data offsets were computed by
@@ -162,7 +168,9 @@ def _read_manifest(path: Path) -> Manifest:
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise DataError(f"{path}: not a valid bundle description ({where}: {first['msg']})") from None
     if manifest.format > FORMAT:
-        raise DataError(f"{path}: bundle format {manifest.format} is newer than this pixelwise reads ({FORMAT}); upgrade")
+        raise DataError(
+            f"{path}: bundle format {manifest.format} is newer than this pixelwise reads ({FORMAT}); upgrade"
+        )
     return manifest
 
 
@@ -170,7 +178,9 @@ def _verify(path: Path, expected: str) -> None:
     with path.open("rb") as file:
         start = file.read(2)
     if start in (b"\x80\x02", b"\x80\x04", b"\x80\x05", b"PK"):
-        raise DataError(f"{path}: this is a pickle, which could run code; a bundle holds safetensors and ONNX only")
+        raise DataError(
+            f"{path}: this is a pickle, which could run code; a bundle holds safetensors and ONNX only"
+        )
     found = _sha256(path)
     if found != expected:
         raise DataError(

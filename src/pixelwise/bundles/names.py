@@ -34,7 +34,9 @@ def find_model(name: str | Path) -> Bundle:
     if (path / "bundle").is_dir():
         return open_bundle(path / "bundle")
     if (path / "checkpoints").is_dir():
-        raise DataError(f"{path}: this run has not written its bundle yet; finish it: pixelwise train --resume {path}")
+        raise DataError(
+            f"{path}: this run has not written its bundle yet; finish it: pixelwise train --resume {path}"
+        )
     if path.exists():
         return open_bundle(path)
     nearest = difflib.get_close_matches(str(name), bundled, n=1)

@@ -29,7 +29,9 @@ def command(
 
     with Display(quiet, json) as display:
         dataset = read(source, format=format, labels=parse_classes(classes), mapping=parse_mapping(mapping))
-        report = check(dataset, progress=lambda done, total: display({"kind": "check", "done": done, "total": total}))
+        report = check(
+            dataset, progress=lambda done, total: display({"kind": "check", "done": done, "total": total})
+        )
     display.result(report.text(), report.to_dict())
     if report.errors:
         raise typer.Exit(3)

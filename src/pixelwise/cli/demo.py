@@ -30,6 +30,7 @@ def command(
         f"look at   {result['report']}\n"
         f"stills    {result['stills']}\n"
         f"a clip    {result['clip']}\n"
-        f"the model {result['model']}   (pixelwise predict photo.jpg --model {result['model']} --out predictions)"
+        f"the model {result['model']}\n"
+        f"next      pixelwise predict photo.jpg --model {result['model']} --out predictions"
     )
     display.result(text, {key: value for key, value in result.items() if key != "evaluation"})

@@ -12,15 +12,19 @@ from pixelwise.errors import UsageError
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
 Classes = Annotated[
-    str | None, typer.Option("--classes", help="Class names, comma-separated, or a class file, if DATA has none.")
+    str | None,
+    typer.Option("--classes", help="Class names, comma-separated, or a class file, if DATA has none."),
 ]
 Mapping = Annotated[
-    list[str] | None, typer.Option("--map", metavar="OLD=NEW", help="Translate a value in the masks, e.g. 255=1.")
+    list[str] | None,
+    typer.Option("--map", metavar="OLD=NEW", help="Translate a value in the masks, e.g. 255=1."),
 ]
 Engine = Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Scale = Annotated[str, typer.Option("--scale", help="working (as trained) or native (each image's own size).")]
+Scale = Annotated[
+    str, typer.Option("--scale", help="working (as trained) or native (each image's own size).")
+]
 Tile = Annotated[str | None, typer.Option("--tile", help="WIDTHxHEIGHT of the tiles for large images.")]
 
 

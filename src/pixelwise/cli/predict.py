@@ -18,11 +18,15 @@ if TYPE_CHECKING:
 
 
 def command(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE...", help="Images, folders, globs or videos.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE...", help="Images, folders, globs or videos.")
+    ],
     model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a bundle or a run folder.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the results.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write OUT/overlay/....")] = False,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="Also write STEM.npz (float16).")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="Also write STEM.npz (float16).")
+    ] = False,
     engine: Engine = "auto",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -65,7 +69,9 @@ def command(
         "precision": segmenter.engine.precision,
     }
     parts = [f"{document['images']} images"] * bool(images) + [f"{frames} video frames"] * bool(videos)
-    lines = [f"{' and '.join(parts)} labelled in {out} ({segmenter.engine.name}, {segmenter.engine.precision})"]
+    lines = [
+        f"{' and '.join(parts)} labelled in {out} ({segmenter.engine.name}, {segmenter.engine.precision})"
+    ]
     lines += [f"left out: {error}" for error in failures.values()]
     display.result("\n".join(lines), document)
     if failures:
@@ -84,7 +90,9 @@ def _targets(sources: list[str], out: Path) -> Iterator[tuple[Path, Path]]:
                 raise UsageError(f"--out {out} lies inside the input folder {path}; choose one outside of it")
             pairs = [(p, p.relative_to(path).with_suffix("")) for p in list_images(path)]
             if not pairs:
-                raise DataError(f"{path}: no images in this folder; expected JPEG, PNG, TIFF, BMP or WebP files")
+                raise DataError(
+                    f"{path}: no images in this folder; expected JPEG, PNG, TIFF, BMP or WebP files"
+                )
         elif path.exists():
             pairs = [(path, Path(path.stem))]
         else:
@@ -94,7 +102,8 @@ def _targets(sources: list[str], out: Path) -> Iterator[tuple[Path, Path]]:
         for file, target in pairs:
             if target in taken and taken[target] != file:
                 raise UsageError(
-                    f"{taken[target]} and {file} would both become {target}.png; predict them into different folders"
+                    f"{taken[target]} and {file} would both become {target}.png; "
+                    "predict them into different folders"
                 )
             taken[target] = file
             yield file, target

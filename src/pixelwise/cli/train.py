@@ -20,7 +20,9 @@ def _train(
     data: Annotated[Path | None, typer.Option("--data", help="The data's folder.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The new run folder.")] = None,
     resume: Annotated[Path | None, typer.Option("--resume", help="Go on with this run folder.")] = None,
-    config: Annotated[Path | None, typer.Option("--config", help="A YAML file of settings; flags win.")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="A YAML file of settings; flags win.")
+    ] = None,
     classes: Classes = None,
     mapping: Mapping = None,
     json: Json = False,

@@ -86,10 +86,9 @@ class Memory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._new = False
-        try:
-            self._known: dict[str, list[Any]] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # none yet, or damaged: look again
-            self._known = {}
+        self._known: dict[str, list[Any]] = {}
+        with suppress(OSError, ValueError, TypeError):  # none yet, or damaged: look again
+            self._known = dict(json.loads(path.read_text(encoding="utf-8")))
 
     @classmethod
     def of(cls, dataset: Dataset[Any]) -> Memory | None:

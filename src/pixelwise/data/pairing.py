@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -229,7 +229,7 @@ def _join(images: Sequence[_File], masks: Sequence[_File]) -> tuple[list[Pair], 
             free_images = _group(images, place, image_stem)
             free_masks = _group(masks, place, mask_stem)
             taken: set[str] = set()
-            for key in free_images.keys() & free_masks.keys():
+            for key in (key for key in free_images if key in free_masks):
                 candidates = sorted(free_masks[key], key=_preference)
                 if place is not _same_folders and len(free_images[key]) + len(candidates) > 2:
                     continue  # equal stems in several folders: guessing would pair the wrong ones
@@ -342,8 +342,8 @@ def _index(pairs: Sequence[Pair]) -> dict[str, Pair]:
             bare = os.path.splitext(path)[0]
             exact |= {path: pair, bare: pair}
             for spelling in (path, bare, _IMAGE_SUFFIX.sub("", bare), _MASK_SUFFIX.sub("", bare)):
-                short[spelling].add(pair)
-                short[spelling.rsplit("/", 1)[-1]].add(pair)
+                for tail in _tails(spelling):
+                    short[tail].add(pair)
     return {name: next(iter(found)) for name, found in short.items() if len(found) == 1} | exact
 
 
@@ -362,9 +362,14 @@ T = TypeVar("T")
 
 def _find(name: str, known: Mapping[str, T]) -> T | None:
     """Look a path up by ever shorter tails: lists carry the folders of the computer they are from."""
-    parts = name.replace("\\", "/").removeprefix("./").split("/")
-    tails = ("/".join(parts[start:]) for start in range(len(parts)))
+    tails = _tails(name.replace("\\", "/").removeprefix("./"))
     return next((known[tail] for tail in tails if tail in known), None)
+
+
+def _tails(path: str) -> Iterator[str]:
+    """A path, then the same with ever fewer of its outer folders."""
+    parts = path.split("/")
+    return ("/".join(parts[start:]) for start in range(len(parts)))
 
 
 def _warning(code: str, what: str, fix: str, files: Sequence[str]) -> list[Problem]:

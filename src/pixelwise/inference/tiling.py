@@ -1,4 +1,4 @@
-"""Large images in tiles: evenly spread, blended with Gaussian weights, one band of rows in memory at a time."""
+"""Large images in tiles: evenly spread, blended with Gaussian weights, one band of rows in memory."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pixelwise.errors import UsageError
+
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Bilinear resampling of B×C×H×W features to ``size`` (height, width).
@@ -133,6 +135,17 @@ class CeilMaxPool2d(nn.MaxPool2d):
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         return super().forward(F.pad(x, (0, 1, 0, 1)))
+
+
+def scale_channels(channels: int, width: float) -> int:
+    """``channels`` times ``width``, at least one; UsageError unless ``width`` is positive.
+
+    >>> scale_channels(64, 0.25)
+    16
+    """
+    if width <= 0:
+        raise UsageError(f"width must be a positive factor on the number of channels, not {width}")
+    return max(1, round(channels * width))
 
 
 def initialise_he(module: nn.Module) -> None:

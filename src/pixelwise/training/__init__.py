@@ -1,1 +1,1 @@
-"""Training: the plan, the loop, checkpoints, run folders, export to a bundle. Importing this needs no torch."""
+"""Training: plan, loop, checkpoints, run folders, export to a bundle. Importing this needs no torch."""

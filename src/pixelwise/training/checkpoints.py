@@ -37,7 +37,9 @@ def load_checkpoint(path: Path, network: SegmentationNetwork) -> dict[str, Any]:
         raise DataError(f"{path}: not a readable checkpoint ({str(error).splitlines()[0][:120]})") from None
     found = state.get("arguments") or {}
     if found != network.arguments:
-        differing = sorted(k for k in found.keys() | network.arguments if found.get(k) != network.arguments.get(k))
+        differing = sorted(
+            k for k in found.keys() | network.arguments if found.get(k) != network.arguments.get(k)
+        )
         key = "name" if "name" in differing or not differing else differing[0]
         raise DataError(
             f"{path}: the checkpoint is of a network with {key} {found.get(key)!r}, the run's settings make "

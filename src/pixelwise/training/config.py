@@ -23,7 +23,8 @@ class TrainConfig(BaseModel):
     encoder: str | None = Field(None, description="any timm encoder; None: the architecture's own choice")
     variant: str = Field("default", description="'default', or 'paper' for the network as published")
     weights: str | None = Field(
-        "auto", description="encoder weights: 'imagenet', a file, None, or 'auto' (imagenet where it is shipped)"
+        "auto",
+        description="encoder weights: 'imagenet', a file, None, or 'auto' (imagenet where it is shipped)",
     )
     head: Literal["softmax", "binary"] = Field("softmax", description="'binary': one sigmoid for two classes")
 
@@ -34,7 +35,9 @@ class TrainConfig(BaseModel):
     accumulate: int = Field(1, ge=1, description="batches per optimiser step")
     epochs: int | None = Field(None, ge=1, description="passes over the training images")
     max_steps: int | None = Field(None, ge=1, description="stop after this many optimiser steps")
-    max_minutes: float | None = Field(None, gt=0, description="stop after this long; the schedule ends with it")
+    max_minutes: float | None = Field(
+        None, gt=0, description="stop after this long; the schedule ends with it"
+    )
     patience: int | None = Field(None, ge=1, description="stop after this many validations without progress")
     validate_every: int = Field(1, ge=1, description="epochs between validations")
 
@@ -42,7 +45,9 @@ class TrainConfig(BaseModel):
     optimizer: Literal["adamw", "sgd"] = Field("adamw", description="optimiser")
     lr: float | None = Field(None, gt=0, description="peak learning rate; None: 1e-3 for adamw, 1e-2 for sgd")
     weight_decay: float = Field(0.01, ge=0, description="weight decay, not applied to biases and norms")
-    schedule: Literal["onecycle", "poly", "constant"] = Field("onecycle", description="learning-rate schedule")
+    schedule: Literal["onecycle", "poly", "constant"] = Field(
+        "onecycle", description="learning-rate schedule"
+    )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
     encoder_lr: float = Field(0.5, ge=0, description="the encoder's learning rate relative to the head's")
     freeze_encoder: bool = Field(False, description="train the head only")
@@ -51,7 +56,9 @@ class TrainConfig(BaseModel):
     ema: float = Field(0.99, ge=0, lt=1, description="decay of the averaged weights; 0: no averaging")
 
     # Loss
-    loss: str = Field("cross_entropy", description="a loss or a weighted sum, e.g. 'cross_entropy + 0.5*dice'")
+    loss: str = Field(
+        "cross_entropy", description="a loss or a weighted sum, e.g. 'cross_entropy + 0.5*dice'"
+    )
     class_weights: Literal["none", "median", "sqrt-median"] | None = Field(
         None, description="median-frequency class weights, plain or by their square root"
     )
@@ -62,12 +69,16 @@ class TrainConfig(BaseModel):
     rotate: float = Field(5.0, ge=0, description="random rotation, degrees")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     colour: float = Field(1.0, ge=0, description="strength of the colour changes; 0: none")
-    foreground: float = Field(0.33, ge=0, le=1, description="share of patches that are centred on a rare class")
+    foreground: float = Field(
+        0.33, ge=0, le=1, description="share of patches that are centred on a rare class"
+    )
 
     # The machine
     seed: int = Field(0, ge=0, description="fixes everything on one device")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train")
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="'auto': bf16 where the CPU or GPU has it")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="'auto': bf16 where the CPU or GPU has it"
+    )
     workers: int | None = Field(None, ge=0, description="threads that prepare images; None: one per core")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out when the data has no validation split")
     licence: str = Field("", description="licence of the data, kept in the model's card")
@@ -107,7 +118,11 @@ def make_config(values: dict[str, Any], source: str = "") -> TrainConfig:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             nearest = difflib.get_close_matches(key, TrainConfig.model_fields, n=1)
-            hint = f"did you mean '{nearest[0]}'?" if nearest else f"known: {', '.join(TrainConfig.model_fields)}"
+            hint = (
+                f"did you mean '{nearest[0]}'?"
+                if nearest
+                else f"known: {', '.join(TrainConfig.model_fields)}"
+            )
             raise UsageError(f"{prefix}unknown setting '{key}': {hint}") from None
         message = first["msg"].removeprefix("Value error, ")
         raise UsageError(f"{prefix}setting '{key}': {message} (found {first['input']!r})") from None

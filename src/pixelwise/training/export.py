@@ -1,4 +1,4 @@
-"""From a trained network to a bundle: weights once as float16, a graph that points into them, parity measured."""
+"""From a trained network to a bundle: weights once as float16, a graph that points into them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pixelwise.bundles.bundle import WEIGHTS, save_weights, weight_offsets
 from pixelwise.errors import PixelwiseError
 from pixelwise.inference.engines import ENGINES, Engine, create_engine
 from pixelwise.labels import LabelMap
-from pixelwise.models.network import SegmentationNetwork
+from pixelwise.models.network import MIN_TRACED_SIZE, SegmentationNetwork, out_of_place
 
 
 class ExportGraph(nn.Module):
@@ -31,6 +31,9 @@ class ExportGraph(nn.Module):
     Normalisation and the argmax are inside, so that no engine can get them wrong and only one small
     plane has to leave it.
     """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(self, network: SegmentationNetwork, label_type: torch.dtype) -> None:
         super().__init__()
@@ -75,7 +78,9 @@ def export_bundle(
     """
     network = network.eval().cpu()
     weights = half_weights(network)
-    network.load_state_dict({key: torch.from_numpy(value.copy()) for key, value in weights.items()}, strict=False)
+    network.load_state_dict(
+        {key: torch.from_numpy(value.copy()) for key, value in weights.items()}, strict=False
+    )
     label_type = torch.uint8 if labels.dtype is np.uint8 else torch.int32
     model = _to_onnx(ExportGraph(network, label_type).eval(), network.in_channels)
     graph = _point_into_weights(model, weights)
@@ -115,7 +120,9 @@ def measure_parity(bundle: Bundle, seed: int = 0) -> dict[str, float]:
 
 def record_metrics(bundle: Bundle, evaluation: dict[str, Any], engine: Engine) -> Bundle:
     """Put an evaluation's headline numbers into the bundle's card, with the engine that gave them."""
-    metrics = {key: evaluation[key] for key in ("mean_iou", "pixel_accuracy", "frequency_weighted_iou", "mean_f1")}
+    metrics = {
+        key: evaluation[key] for key in ("mean_iou", "pixel_accuracy", "frequency_weighted_iou", "mean_f1")
+    }
     metrics |= {
         "per_class_iou": {name: row["iou"] for name, row in evaluation["per_class"].items()},
         "images": evaluation["images"],
@@ -146,12 +153,12 @@ def _to_onnx(graph: ExportGraph, channels: int) -> onnx.ModelProto:
     dynamic = {
         "image": {
             0: torch.export.Dim("batch", min=1, max=4096),
-            1: torch.export.Dim("height", min=32, max=32768),
-            2: torch.export.Dim("width", min=32, max=32768),
+            1: torch.export.Dim("height", min=MIN_TRACED_SIZE, max=32768),
+            2: torch.export.Dim("width", min=MIN_TRACED_SIZE, max=32768),
         }
     }
     try:
-        with _quiet():
+        with _quiet(), out_of_place(graph.network):
             program = torch.onnx.export(
                 graph,
                 (example,),
@@ -165,13 +172,15 @@ def _to_onnx(graph: ExportGraph, channels: int) -> onnx.ModelProto:
             )
     except Exception as error:
         reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise PixelwiseError(f"{graph.network.arguments['name']} cannot be exported to ONNX: {reason}") from error
+        raise PixelwiseError(
+            f"{graph.network.arguments['name']} cannot be exported to ONNX: {reason}"
+        ) from error
     assert program is not None
     return program.model_proto
 
 
 def _point_into_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> bytes:
-    """Replace every weight in the graph by a reference into the safetensors file, plus a Cast if it is float16."""
+    """Replace every weight by a reference into the safetensors file, plus a Cast if it is float16."""
     with tempfile.TemporaryDirectory() as folder:
         save_weights(Path(folder) / WEIGHTS, weights)
         offsets = weight_offsets(Path(folder) / WEIGHTS)
@@ -182,7 +191,9 @@ def _point_into_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) 
             continue  # a constant of the graph, a few numbers
         if weights[name].dtype == np.float16:
             casts.append(
-                onnx.helper.make_node("Cast", [f"{initializer.name}:half"], [initializer.name], to=onnx.TensorProto.FLOAT)
+                onnx.helper.make_node(
+                    "Cast", [f"{initializer.name}:half"], [initializer.name], to=onnx.TensorProto.FLOAT
+                )
             )
             initializer.name += ":half"
             initializer.data_type = onnx.TensorProto.FLOAT16
@@ -202,7 +213,7 @@ def _point_into_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) 
 
 
 def _strip(model: onnx.ModelProto) -> None:
-    """Drop what only debuggers read: source locations, value types, metadata (and machine paths with them)."""
+    """Drop what only debuggers read: source locations (with machine paths), value types, metadata."""
     model.graph.ClearField("value_info")
     model.ClearField("metadata_props")
     model.graph.ClearField("metadata_props")

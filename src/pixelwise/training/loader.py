@@ -25,7 +25,6 @@ from pixelwise.sample import Dataset, Sample
 _CACHE_BYTES = 1 << 30
 
 
-
 @dataclass(frozen=True)
 class Batch:
     """Arrays of one step.
@@ -70,7 +69,9 @@ class SampleCache:
         return sample
 
 
-def epoch_order(count: int, epoch: int, seed: int, batch: int, rank: int = 0, ranks: int = 1) -> list[list[int]]:
+def epoch_order(
+    count: int, epoch: int, seed: int, batch: int, rank: int = 0, ranks: int = 1
+) -> list[list[int]]:
     """This rank's batches of one epoch: a permutation that depends on (seed, epoch) only.
 
     ``batch`` counts images over all ranks. The last, smaller batch is dropped unless it is the only one,
@@ -101,7 +102,12 @@ def train_batches(
 
 
 def eval_batches(
-    cache: SampleCache, indices: Sequence[int], transform: Callable[[Sample], Sample], *, batch: int, threads: int
+    cache: SampleCache,
+    indices: Sequence[int],
+    transform: Callable[[Sample], Sample],
+    *,
+    batch: int,
+    threads: int,
 ) -> Iterator[Batch]:
     """Every sample once, unaugmented; neighbours of the same size share a batch."""
 
@@ -111,7 +117,9 @@ def eval_batches(
     return _in_threads([indices[i : i + batch] for i in range(0, len(indices), batch)], prepare, threads)
 
 
-def _in_threads(order: Sequence[Sequence[int]], prepare: Callable[[int], Sample], threads: int) -> Iterator[Batch]:
+def _in_threads(
+    order: Sequence[Sequence[int]], prepare: Callable[[int], Sample], threads: int
+) -> Iterator[Batch]:
     if threads == 0:
         for indices in order:
             yield from _collate([prepare(i) for i in indices], indices)

@@ -101,7 +101,9 @@ class Trainer:
         optimizer = make_optimizer(self.raw, config)
         self.raw = self.raw.to(memory_format=torch.channels_last)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
-        self.average = AveragedModel(self.raw, multi_avg_fn=exponential_average(config.ema)) if config.ema else None
+        self.average = (
+            AveragedModel(self.raw, multi_avg_fn=exponential_average(config.ema)) if config.ema else None
+        )
         mean, std = self.raw.preprocessing
         self.mean = torch.tensor(mean, device=self.fabric.device).view(1, -1, 1, 1)
         self.std = torch.tensor(std, device=self.fabric.device).view(1, -1, 1, 1)
@@ -128,10 +130,13 @@ class Trainer:
     def fit(self) -> Run:
         """Train from where the trainer stands to the end; signals, limits and patience end it cleanly."""
         writer = SummaryWriter(str(self.folder.path)) if self.fabric.is_global_zero else None
-        with graceful_stop(self._interrupt), contextlib.closing(writer) if writer else contextlib.nullcontext():
+        with (
+            graceful_stop(self.interrupt),
+            contextlib.closing(writer) if writer else contextlib.nullcontext(),
+        ):
             while True:
                 if self._validation_is_due():
-                    self._log(self._validate(), writer)
+                    self._log(self.validate(), writer)
                     self.save()
                 if self._at_end():
                     break
@@ -167,11 +172,11 @@ class Trainer:
             self.batch_in_epoch += 1
             last = self.batch_in_epoch == len(order)
             stepping = self.batch_in_epoch % config.accumulate == 0 or last
-            losses_seen.append(self._forward_backward(batch, stepping))
+            losses_seen.append(self.forward_backward(batch, stepping))
             images += len(batch.pixels) * self.fabric.world_size
             if not stepping:
                 continue
-            rate = self._optimise()
+            rate = self.optimise()
             if self.step % _LOG_EVERY == 0 or last:
                 now = time.monotonic()
                 line = {
@@ -195,9 +200,12 @@ class Trainer:
         if self.batch_in_epoch >= len(order):
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
 
-    def _forward_backward(self, batch: Batch, stepping: bool) -> Tensor:
+    def forward_backward(self, batch: Batch, stepping: bool = True) -> Tensor:
+        """Add a batch's gradients; ``stepping`` is False when more batches of the same step follow."""
         # Seeded by the step: dropout needs no saved generator state to be the same after a resume.
-        torch.manual_seed(hash((self.config.seed, self.epoch, self.batch_in_epoch, self.fabric.global_rank)) % 2**31)
+        torch.manual_seed(
+            hash((self.config.seed, self.epoch, self.batch_in_epoch, self.fabric.global_rank)) % 2**31
+        )
         target = batch.target.to(self.fabric.device)
         weight = None if batch.weight is None else batch.weight.to(self.fabric.device)
         with self.fabric.no_backward_sync(self.network, enabled=not stepping):
@@ -208,12 +216,14 @@ class Trainer:
                 loss = loss + _AUXILIARY * self.loss(auxiliary, target, weight)
             if not torch.isfinite(loss):
                 raise DataError(
-                    f"the loss became {float(loss.detach())} at step {self.step}; lower --lr or use --precision fp32"
+                    f"the loss became {float(loss.detach())} at step {self.step}; "
+                    "lower --lr or use --precision fp32"
                 )
             self.fabric.backward(loss / self.config.accumulate)
         return loss.detach()
 
-    def _optimise(self) -> float:
+    def optimise(self) -> float:
+        """Take one optimiser step and return the head's learning rate in it."""
         config = self.config
         assert config.lr
         progress = self.step / self.total_steps
@@ -223,7 +233,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["relative_rate"]
         if config.clip:
-            self.fabric.clip_gradients(self.network, self.optimizer, max_norm=config.clip, error_if_nonfinite=False)
+            self.fabric.clip_gradients(
+                self.network, self.optimizer, max_norm=config.clip, error_if_nonfinite=False
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
@@ -232,7 +244,8 @@ class Trainer:
         return rate
 
     @torch.inference_mode()
-    def _validate(self) -> dict[str, Any]:
+    def validate(self) -> dict[str, Any]:
+        """Measure the averaged weights on all validation images, remember them if they are the best."""
         network = self.to_judge.eval()
         matrix = ConfusionMatrix(len(self.labels), self.labels.ignore)
         # Every rank takes each world_size-th image: no padding, so none is counted twice.
@@ -300,7 +313,7 @@ class Trainer:
         if self.fabric.world_size > 1:  # all ranks must leave the loop at the same step
             stop = self.fabric.all_reduce(torch.tensor(float(bool(self.stop_reason))), reduce_op="max")
             if float(torch.as_tensor(stop)) and not self.stop_reason:
-                self._interrupt("another process was asked to stop")
+                self.interrupt("another process was asked to stop")
         return bool(self.stop_reason)
 
     def _validation_is_due(self) -> bool:
@@ -310,7 +323,8 @@ class Trainer:
     def _at_end(self) -> bool:
         return bool(self.stop_reason) or self.epoch >= (self.config.epochs or 0)
 
-    def _interrupt(self, reason: str) -> None:
+    def interrupt(self, reason: str) -> None:
+        """Stop after the current step, unfinished: :meth:`resume` goes on from there."""
         self.stop_reason, self.interrupted = reason, True
 
     def save(self) -> None:
@@ -348,5 +362,3 @@ class Trainer:
         network = copy.deepcopy(self.raw).cpu().float()
         network.load_state_dict(load_checkpoint(self.folder.best, self.raw)["network"])
         return network.eval()
-
-

@@ -1,4 +1,4 @@
-"""The automatic plan: what is decided from the data when the user is silent, with the reason for each choice."""
+"""The automatic plan: what is decided from the data when the user is silent, and why."""
 
 from __future__ import annotations
 
@@ -46,25 +46,29 @@ def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckRepo
     reasons: dict[str, str] = {}
     found: dict[str, Any] = {}
 
-    def decide(key: str, value: Any, why: str) -> None:
-        if getattr(config, key) is None:
-            found[key], reasons[key] = value, why
+    def decide(key: str, value: Any, why: str) -> Any:
+        """The user's value, or else ``value`` with its reason."""
+        said = getattr(config, key)
+        if said is not None:
+            return said
+        found[key], reasons[key] = value, why
+        return value
 
     counted = report.splits.get("train") or next(iter(report.splits.values()))
     height, width = counted.size_range()["median"]
-    large = max(height, width) > _LARGE_SIDE
-    decide("patches", large and config.size is None, f"the median image is {width}x{height}")
-    patches = found.get("patches", config.patches)
+    seen = f"the median image is {width}x{height}"
+    patches = decide("patches", max(height, width) > _LARGE_SIDE and config.size is None, seen)
     if patches:
-        decide("size", (min(_PATCH[1], width), min(_PATCH[0], height)), "patches at native scale")
+        size = decide("size", (min(_PATCH[1], width), min(_PATCH[0], height)), "patches at native scale")
     else:
-        decide("size", _comfortable(height, width), f"the median image is {width}x{height}")
-    area = math.prod(found.get("size", config.size))
+        size = decide("size", _comfortable(height, width), seen)
     images = len(train_set)
-    decide("batch", max(1, min(8 if area <= 2 * _COMFORTABLE_AREA else 4, images)), f"{images} training images")
-    per_epoch = math.ceil(images / (found.get("batch", config.batch) * config.accumulate))
+    fitting = 8 if math.prod(size) <= 2 * _COMFORTABLE_AREA else 4
+    batch = decide("batch", max(1, min(fitting, images)), f"{images} training images")
+    per_epoch = math.ceil(images / (batch * config.accumulate))
     if config.max_steps is not None:
-        decide("epochs", math.ceil(config.max_steps / per_epoch), f"{config.max_steps} steps of {per_epoch} per epoch")
+        why = f"{config.max_steps} steps, {per_epoch} per epoch"
+        decide("epochs", math.ceil(config.max_steps / per_epoch), why)
     elif config.max_minutes is not None:
         decide("epochs", 100_000, f"as many as fit into {config.max_minutes:g} minutes")
     else:
@@ -74,7 +78,9 @@ def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckRepo
     return Plan(config.model_copy(update=found), reasons)
 
 
-def split_data(data: Dataset[Sample], fraction: float, seed: int) -> tuple[Dataset[Sample], Dataset[Sample], str]:
+def split_data(
+    data: Dataset[Sample], fraction: float, seed: int
+) -> tuple[Dataset[Sample], Dataset[Sample], str]:
     """Training and validation samples, and a sentence on where the latter come from.
 
     The splits called ``train`` and ``val`` are taken when there are; otherwise a random ``fraction`` of
@@ -92,7 +98,9 @@ def split_data(data: Dataset[Sample], fraction: float, seed: int) -> tuple[Datas
         return data.select(train_name), data.select(val_name), f"the data's own split '{val_name}'"
     pool = data.select(train_name) if train_name else data
     if len(pool) < 2:
-        raise DataError(f"{data.name}: {len(pool)} labelled image(s) are too few to train on; at least 2 are needed")
+        raise DataError(
+            f"{data.name}: {len(pool)} labelled image(s) are too few to train on; at least 2 are needed"
+        )
     order = np.random.default_rng(seed).permutation(len(pool))
     held = max(1, round(fraction * len(pool)))
     why = f"{held} of {len(pool)} images held out at random; give a 'val' folder if neighbours look alike"

@@ -1,4 +1,4 @@
-"""The run folder: ``config.yaml``, ``metrics.jsonl``, ``events*``, ``checkpoints/``, ``bundle/``, ``report.html``."""
+"""The run folder: settings, metrics, checkpoints, bundle and report, each at its fixed place."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class RunFolder:
         if not is_main_process():
             return folder
         if folder.config.exists():
-            raise UsageError(f"{path} already holds a run; choose another --out, or go on with it: --resume {path}")
+            raise UsageError(
+                f"{path} already holds a run; choose another --out, or go on with it: --resume {path}"
+            )
         write_json(folder.plan, plan)
         write_json(folder.data, data)
         write_json(folder.path / "check.json", check)
@@ -95,7 +97,9 @@ class RunFolder:
         """Open an existing run: its folder, settings and data description."""
         folder = cls(Path(path))
         if not folder.config.is_file():
-            raise UsageError(f"{path}: not a run folder (no config.yaml); start one with pixelwise train --out {path}")
+            raise UsageError(
+                f"{path}: not a run folder (no config.yaml); start one with pixelwise train --out {path}"
+            )
         values = yaml.safe_load(folder.config.read_text())
         if not isinstance(values, dict):
             raise DataError(f"{folder.config}: damaged; start a new run")

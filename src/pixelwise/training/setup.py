@@ -159,5 +159,3 @@ def exponential_average(decay: float) -> Callable[[Any, Any, Any], None]:
         torch._foreach_lerp_(list(averaged), list(current), 1 - factor)
 
     return update
-
-

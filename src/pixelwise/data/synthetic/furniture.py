@@ -50,7 +50,7 @@ def shaft(
 def lamp_post(rng: np.random.Generator, side: int, lit: bool) -> list[Panel]:
     """A street lamp; its arm reaches over the road, away from ``side`` (-1 left, +1 right)."""
     colour = metal(rng)
-    thickness = rng.uniform(0.2, 0.34)
+    thickness = rng.uniform(0.26, 0.42)
     if rng.random() < 0.35:  # an old-fashioned lantern on top
         height = rng.uniform(3.6, 4.6)
         lantern = canvas(48, 32)
@@ -74,12 +74,12 @@ def lamp_post(rng: np.random.Generator, side: int, lit: bool) -> list[Panel]:
 def bollard(rng: np.random.Generator) -> list[Panel]:
     """A low post at the kerb."""
     colour = metal(rng)
-    return [shaft(rng, rng.uniform(0.18, 0.3), rng.uniform(0.85, 1.15), colour, banded=rng.random() < 0.3)]
+    return [shaft(rng, rng.uniform(0.22, 0.34), rng.uniform(0.9, 1.2), colour, banded=rng.random() < 0.3)]
 
 
 def post(rng: np.random.Generator, height: float) -> list[Panel]:
     """The bare post of a sign or a traffic light."""
-    return [shaft(rng, rng.uniform(0.13, 0.22), height, metal(rng), banded=rng.random() < 0.1)]
+    return [shaft(rng, rng.uniform(0.17, 0.28), height, metal(rng), banded=rng.random() < 0.1)]
 
 
 def traffic_light(rng: np.random.Generator, height: float) -> list[Panel]:
@@ -92,12 +92,12 @@ def traffic_light(rng: np.random.Generator, height: float) -> list[Panel]:
         centre = (22, 22 + 38 * place)
         cv2.circle(body, centre, 16, paint((18, 18, 18)), -1, cv2.LINE_AA)
         cv2.circle(body, centre, 14, paint(bright, 1.0 if place == burning else 0.22), -1, cv2.LINE_AA)
-    return [standing(body, 0.46, 1.22, SIGN, y=height - 1.2, z=-0.12)]
+    return [standing(body, 0.6, 1.6, SIGN, y=height - 1.55, z=-0.12)]
 
 
 def sign(rng: np.random.Generator, height: float) -> list[Panel]:
     """A traffic sign whose top is ``height`` metres above the ground; sometimes one more below it."""
-    width = rng.uniform(0.75, 1.15)
+    width = rng.uniform(1.0, 1.45)
     panels = [_plate(rng, width, height)]
     if rng.random() < 0.35:
         plate = roughen(_board(rng, 40, 88), rng, 0.03, 0.02)
@@ -107,7 +107,7 @@ def sign(rng: np.random.Generator, height: float) -> list[Panel]:
 
 def billboard(rng: np.random.Generator) -> list[Panel]:
     """An advertisement or direction board on two legs."""
-    width, height, foot = rng.uniform(1.6, 3.0), rng.uniform(1.1, 1.9), rng.uniform(1.0, 2.2)
+    width, height, foot = rng.uniform(1.9, 3.4), rng.uniform(1.3, 2.2), rng.uniform(1.0, 2.2)
     board = roughen(_board(rng, 120, 120 * width / height), rng, 0.04, 0.02)
     return [standing(board, width, height, SIGN, y=foot, z=-0.15)]
 
@@ -115,7 +115,7 @@ def billboard(rng: np.random.Generator) -> list[Panel]:
 def billboard_legs(rng: np.random.Generator, boards: list[Panel]) -> list[Panel]:
     """The two legs that carry the boards of :func:`billboard`."""
     width, foot = float(boards[0].plane[0, 0]), float(boards[0].plane[1].sum())
-    leg = shaft(rng, 0.17, foot, metal(rng))
+    leg = shaft(rng, 0.22, foot, metal(rng))
     shifted = [leg.plane.copy(), leg.plane.copy()]
     shifted[0][0, 2] -= width * 0.35
     shifted[1][0, 2] += width * 0.35

@@ -134,7 +134,7 @@ def random_road(rng: np.random.Generator, reach: float) -> Road:
 
 
 def _random_lines(rng: np.random.Generator, lanes: int, lane: float, parking: float) -> tuple[Line, ...]:
-    width = rng.uniform(0.16, 0.28)
+    width = rng.uniform(0.2, 0.32)
     dash, gap = rng.uniform(2.0, 4.5), rng.uniform(2.0, 5.0)
     middle = rng.choice(["dashed", "solid", "double", "none"], p=[0.5, 0.24, 0.18, 0.08])
     lines: list[Line] = []

@@ -82,7 +82,7 @@ def person(rng: np.random.Generator, scale: float) -> list[Panel]:
     """A walking or standing person; ``scale`` in texture pixels per metre."""
     clothes = random_clothes(rng)
     figure = Figure(1.2, 1.95, scale)
-    tall = rng.uniform(0.86, 1.04)
+    tall = rng.uniform(0.9, 1.08)
     stride = rng.uniform(0.1, 0.34) if rng.random() < 0.75 else rng.uniform(0.03, 0.1)
     ahead = rng.choice([-1, 1])
     hip, neck = (0.0, 0.9), (0.02 * ahead, 1.5)
@@ -141,7 +141,7 @@ def cyclist(rng: np.random.Generator, scale: float, view: str) -> list[Panel]:
     )
     if rng.random() < 0.5:
         figure.texture = np.ascontiguousarray(figure.texture[:, ::-1])
-    return [_stand(figure, rng, rng.uniform(0.95, 1.05), CYCLIST)]
+    return [_stand(figure, rng, rng.uniform(0.98, 1.1), CYCLIST)]
 
 
 def _side_rider(rng: np.random.Generator, scale: float, clothes: Clothes, frame: Colour) -> Figure:

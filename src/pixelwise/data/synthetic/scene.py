@@ -16,7 +16,7 @@ from pixelwise.data.synthetic.ground import Road, random_road
 from pixelwise.data.synthetic.light import Light, Look, random_light, random_look
 from pixelwise.data.synthetic.surfaces import Panel, panel
 
-DEPTH = 76.0
+DEPTH = 68.0
 """Metres of street ahead of the last place of the camera."""
 
 
@@ -185,14 +185,14 @@ class _Builder:
             and abs(right) < radius + (max(ahead, 0) + radius) * camera.size[1] / 2 / camera.focal
         )
 
-    def add_tree(self, colour: plants.Colour, track: Track, share: float = 0.6) -> None:
+    def add_tree(self, colour: plants.Colour, track: Track) -> None:
         """A tree, unless it hides everything or is out of view; far ones share a few textures."""
         if not self.in_view(track, 4.0):
             return
         ahead, aside = track.distance, abs(track.offset - self.mount.track.offset)
         if not self.travel and ahead < 11 and aside < 3.5:
             return
-        scale = share * self.detail(track.distance)
+        scale = 0.5 * self.detail(track.distance)
         panels = self.shared(
             ("tree", colour), 2, track.distance, lambda: plants.tree(self.rng, scale, colour, self.sun_side)
         )
@@ -202,7 +202,7 @@ class _Builder:
         self, kind: tuple[object, ...], count: int, distance: float, make: Callable[[], list[Panel]]
     ) -> list[Panel]:
         """New panels for what comes near; far away, where nobody can tell, one of ``count`` shared ones."""
-        if distance - self.travel < 28:
+        if distance - self.travel < 25:
             return make()
         key = (*kind, int(self.rng.integers(count)))
         if key not in self.pool:
@@ -276,7 +276,7 @@ def _random_mount(rng: np.random.Generator, road: Road, speed: float, moving: bo
         yaw=float(yaw),
         pitch=float(rng.normal(-0.01, 0.055)),
         roll=float(rng.normal(0, 0.022)),
-        zoom=float(rng.uniform(0.78, 1.08)),
+        zoom=float(rng.uniform(0.85, 1.15)),
         sway=float(rng.uniform(0.004, 0.014)),
         phase=float(rng.uniform(0, 6)),
     )
@@ -317,7 +317,7 @@ def _houses(builder: _Builder, side: int) -> None:
             style = facades.random_style(rng, builder.light.lamps)
 
             def detail(z: float) -> float:
-                return 0.45 * builder.detail(max(10.0, z))
+                return 0.4 * builder.detail(max(10.0, z))
 
             middle = ((ends[0][0] + ends[1][0]) / 2, (distance + end) / 2)
             if any(builder.point_in_view(x, z, 3.0) for x, z in (*ends, middle)):
@@ -355,7 +355,7 @@ def _park(builder: _Builder, side: int, line: float) -> None:
     colours = [plants.foliage(rng) for _ in range(3)]
     for distance in builder.spots(2, 2.0, 4.5):
         colour = colours[int(rng.integers(3))]
-        builder.add_tree(colour, Track(side * (line + rng.uniform(1, 9)), distance), 0.6)
+        builder.add_tree(colour, Track(side * (line + rng.uniform(1, 9)), distance))
         builder.add_bush(
             colour, Track(side * (line + 0.6), distance), rng.uniform(3, 5), rng.uniform(0.9, 1.9)
         )
@@ -451,11 +451,11 @@ def _furniture(builder: _Builder, side: int) -> None:
     rng, road = builder.rng, builder.road
     kerb = side * (road.half + rng.uniform(0.35, 0.6))
     state = rng.bit_generator.state["state"]["state"] % 2**32
-    for distance in builder.spots(4, 14, 24, 65):
+    for distance in builder.spots(4, 11, 20, 50):
         if not builder.in_junction(distance) and builder.free(kerb, distance, 0.3):
             same = np.random.default_rng(state)  # one street, one kind of lamp
             builder.add(furniture.lamp_post(same, side, builder.light.lamps), Track(kerb, distance))
-    for distance in builder.spots(5.5, 5, 15, 45):
+    for distance in builder.spots(4.5, 4, 9, 34):
         offset = side * (road.half + rng.uniform(0.3, 1.6))
         if not builder.in_junction(distance) and builder.free(offset, distance, 0.5):
             _add_sign(builder, Track(offset, distance))
@@ -464,7 +464,7 @@ def _furniture(builder: _Builder, side: int) -> None:
         track = Track(kerb, road.junction[0] - 1.0)
         builder.add(furniture.post(rng, height), track)
         builder.add(furniture.traffic_light(rng, height), track)
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         start, step = rng.uniform(4, 18), rng.uniform(1.6, 2.6)
         for distance in np.arange(start, start + rng.uniform(6, 22), step):
             if not builder.in_junction(float(distance)) and builder.free(kerb, float(distance), 0.2):
@@ -476,22 +476,22 @@ def _add_sign(builder: _Builder, track: Track) -> None:
     if not builder.in_view(track, 1.5):
         return
     kind = rng.choice(["plate", "light", "billboard"], p=[0.7, 0.16, 0.14])
-    if kind == "billboard":
+    if kind == "billboard" and track.distance > 10:
         boards = furniture.billboard(rng)
         outer = replace(track, offset=track.offset + np.sign(track.offset) * 1.0)
         builder.add(furniture.billboard_legs(rng, boards), outer)
         builder.add(boards, outer)
         return
-    height = rng.uniform(2.3, 3.2)
+    height = rng.uniform(2.4, 3.4)
     builder.add(furniture.post(rng, height), track)
-    builder.add((furniture.sign if kind == "plate" else furniture.traffic_light)(rng, height), track)
+    builder.add((furniture.sign if kind != "light" else furniture.traffic_light)(rng, height), track)
 
 
 def _people(builder: _Builder) -> None:
     rng, road = builder.rng, builder.road
-    for _ in range(int(rng.integers(14, 26)) + int(builder.travel / 3)):
+    for _ in range(int(rng.integers(18, 32)) + int(builder.travel / 3)):
         side = rng.choice([-1, 1])
-        distance = rng.uniform(5.0, 18) + rng.uniform(0, 1) ** 3 * (25 + builder.travel)
+        distance = rng.uniform(4.5, 14) + rng.uniform(0, 1) ** 3 * (14 + builder.travel)
         offset = side * (road.half + rng.uniform(0.5, road.pavement - 0.4))
         if builder.in_view(Track(offset, distance), 0.0) and builder.free(offset, distance, 0.3):
             speed = rng.choice([-1, 1]) * rng.uniform(0.6, 1.6)
@@ -500,7 +500,7 @@ def _people(builder: _Builder) -> None:
     zebra = next((bar for bar in road.bars if bar.stripe), None)
     if crossing:
         for _ in range(int(rng.integers(1, 4))):
-            distance = zebra.z + rng.uniform(0.3, zebra.length) if zebra else rng.uniform(9, 30)
+            distance = zebra.z + rng.uniform(0.3, zebra.length) if zebra else rng.uniform(7, 18)
             offset = rng.uniform(-road.half, road.half)
             if builder.free(offset, distance, 0.6):
                 _add_person(
@@ -520,7 +520,7 @@ def _cyclists(builder: _Builder) -> None:
     wanted = int(rng.integers(2, 5)) + int(builder.travel / 12)
     for _ in range(wanted * 4):
         way = rng.choice([-1, 1])
-        distance = rng.uniform(6, 15) + rng.uniform(0, 1) ** 2 * (14 + builder.travel)
+        distance = rng.uniform(5.5, 12) + rng.uniform(0, 1) ** 2 * (8 + builder.travel)
         view = "side" if rng.random() < 0.5 else "end"
         if view == "side":
             track = Track(rng.uniform(-road.half, road.half), distance, sideways=way * 2.0)

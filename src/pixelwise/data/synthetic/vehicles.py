@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -133,14 +134,25 @@ def car(rng: np.random.Generator, scale: float, lamps: bool) -> list[Panel]:
 def car_shadow(panels: list[Panel]) -> tuple[Panel, Panel]:
     """What darkens the ground: the underside just above it, and the body's outline at half height."""
     half, nose = float(panels[0].plane[0, 2]), -float(panels[0].plane[2, 2])
-    outline = canvas(60, 30)
-    cv2.rectangle(outline, (2, 2), (27, 57), paint((0, 0, 0)), -1)
-    outline = cv2.GaussianBlur(outline, (0, 0), 1.6)
     under, body = (
-        panel(outline, (-half * grow, y, nose * grow), (2 * half * grow, 0, 0), (0, 0, -2 * nose * grow), CAR)
+        panel(
+            _shadow_outline(),
+            (-half * grow, y, nose * grow),
+            (2 * half * grow, 0, 0),
+            (0, 0, -2 * nose * grow),
+            CAR,
+        )
         for y, grow in ((0.02, 1.1), (0.8, 0.96))
     )
     return under, body
+
+
+@lru_cache(maxsize=1)
+def _shadow_outline() -> np.ndarray:
+    """A black rectangle with soft edges."""
+    outline = canvas(60, 30)
+    cv2.rectangle(outline, (2, 2), (27, 57), paint((0, 0, 0)), -1)
+    return cv2.GaussianBlur(outline, (0, 0), 1.6)
 
 
 def _side(rng: np.random.Generator, shape: Shape, colour: Colour, bonnet: float, scale: float) -> np.ndarray:

@@ -18,7 +18,9 @@ ENGINES: dict[str, tuple[str, str, str]] = {
 """Engines by name, the fastest on a CPU first."""
 
 
-def create_engine(bundle: Bundle, name: str = "auto", precision: str = "auto", device: str = "auto") -> Engine:
+def create_engine(
+    bundle: Bundle, name: str = "auto", precision: str = "auto", device: str = "auto"
+) -> Engine:
     """Make an engine for a bundle.
 
     Parameters

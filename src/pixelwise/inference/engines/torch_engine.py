@@ -23,7 +23,7 @@ class TorchEngine:
         network = models.create(**manifest.arguments)
         weights = {key: torch.from_numpy(value.astype(np.float32)) for key, value in bundle.state().items()}
         network.load_state_dict(weights, strict=False)
-        self.network = network.eval().to(self.device, memory_format=torch.channels_last)
+        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
         self.mean = torch.tensor(manifest.mean, device=self.device).view(1, -1, 1, 1)
         self.std = torch.tensor(manifest.std, device=self.device).view(1, -1, 1, 1)
 
@@ -47,5 +47,7 @@ def _pick(device: str) -> str:
     if device == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if there[name])
     if not there[device]:
-        raise UsageError(f"there is no {device} device here; use --device {' or '.join(n for n in there if there[n])}")
+        raise UsageError(
+            f"there is no {device} device here; use --device {' or '.join(n for n in there if there[n])}"
+        )
     return device

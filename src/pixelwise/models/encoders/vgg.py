@@ -9,18 +9,27 @@ weights are He-initialised, where the papers always start from ImageNet weights.
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from pixelwise.errors import DataError, UsageError
 from pixelwise.models.encoders.base import Encoder, Features, Preprocessing, Stage
 from pixelwise.models.encoders.weights import adapt_first_layer, read_state_dict
-from pixelwise.models.layers import CeilMaxPool2d, initialise_he
+from pixelwise.models.layers import CeilMaxPool2d, initialise_he, scale_channels
 
 CAFFE_MEAN = (122.67892, 116.66877, 104.00699)
 """Mean RGB of ImageNet on the 0..255 scale; the standard deviation is left at 1."""
 
 _BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
 """Channels and number of 3×3 convolutions per block; a 2×2 pool ends each."""
+
+_FULLY_CONNECTED = 4096
+
+_LAYER_NAMES = (
+    *((f"features.{i}",) for i in (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)),
+    ("classifier.0", "pre_logits.fc1"),
+    ("classifier.3", "pre_logits.fc2"),
+)
+"""What torchvision and timm call the 13 convolutions, fc6 and fc7."""
 
 
 class VGG16(Encoder):
@@ -32,9 +41,11 @@ class VGG16(Encoder):
         Number of image channels.
     first_padding
         Padding of the very first convolution; FCN uses 100 so that small images leave room for fc6.
+    width
+        Factor on every number of channels; 1 is VGG-16, less is quicker.
     weights
-        None, or the path of a state dict whose tensors come in VGG-16's order (torchvision's do), trained on
-        RGB minus ``CAFFE_MEAN`` at the 0..255 scale. The classifier's tensors may follow.
+        None, or the path of a state dict with torchvision's or timm's names, trained on RGB minus
+        ``CAFFE_MEAN`` at the 0..255 scale.
 
     Raises
     ------
@@ -44,15 +55,21 @@ class VGG16(Encoder):
         The file cannot be read or does not hold VGG-16.
     """
 
-    def __init__(self, in_channels: int = 3, first_padding: int = 1, weights: str | None = None) -> None:
+    def __init__(
+        self,
+        in_channels: int = 3,
+        first_padding: int = 1,
+        width: float = 1.0,
+        weights: str | None = None,
+    ) -> None:
         super().__init__()
-        self.channels = tuple(channels for channels, _ in _BLOCKS)
+        self.channels = tuple(scale_channels(channels, width) for channels, _ in _BLOCKS)
         self.reductions = (2, 4, 8, 16, 32)
         self.preprocessing = Preprocessing(CAFFE_MEAN, (1.0, 1.0, 1.0)).for_channels(in_channels)
         widths = (in_channels, *self.channels)
         self.blocks = nn.ModuleList(
-            _block(widths[i], channels, count, first_padding if i == 0 else 1)
-            for i, (channels, count) in enumerate(_BLOCKS)
+            _block(widths[i], widths[i + 1], count, first_padding if i == 0 else 1)
+            for i, (_, count) in enumerate(_BLOCKS)
         )
         initialise_he(self)
         if weights is not None:
@@ -70,26 +87,43 @@ class VGG16(Encoder):
         return Stage(target, run)
 
     def load(self, path: str) -> None:
-        """Copy weights from a file by position; fully connected ones are folded to kernels."""
+        """Copy weights from a file; matrices of fully connected layers are folded to kernels."""
         if path == "imagenet":
             raise UsageError("no ImageNet weights for 'vgg16' are shipped; pass a file (weights=PATH)")
-        values = list(read_state_dict(path).values())
-        targets = list(self.state_dict().values())
-        if len(values) < len(targets):
-            raise DataError(f"{path}: holds {len(values)} tensors where VGG-16 has {len(targets)}")
-        for index, target in enumerate(targets):
-            targets[index].copy_(_fit(values[index], target, path, index))
+        state = read_state_dict(path)
+        convolutions = [module for module in self.modules() if isinstance(module, nn.Conv2d)]
+        for names, convolution in zip(_LAYER_NAMES, convolutions, strict=False):
+            name = next((name for name in names if f"{name}.weight" in state), names[0])
+            for kind, target in convolution.named_parameters():
+                value = state.get(f"{name}.{kind}")
+                if value is None:
+                    raise DataError(f"{path}: has no tensor '{name}.{kind}'; these are not weights of VGG-16")
+                if convolution is convolutions[0] and value.ndim == 4:
+                    value = adapt_first_layer(value, target.shape[1])
+                if value.numel() != target.numel() or (value.ndim == 4 and value.shape != target.shape):
+                    raise DataError(
+                        f"{path}: '{name}.{kind}' has shape {tuple(value.shape)} where VGG-16 has "
+                        f"{tuple(target.shape)}; these are not weights of VGG-16"
+                    )
+                target.data.copy_(value.view_as(target))
 
 
 class FullyConvolutionalVGG16(VGG16):
-    """VGG-16 with fc6 (7×7, no padding) and fc7 (1×1) as convolutions and dropout 0.5 after each: level 6."""
+    """VGG-16 with fc6 (7×7, no padding) and fc7 (1×1) as convolutions, dropout 0.5 after each: level 6."""
 
-    def __init__(self, in_channels: int = 3, first_padding: int = 100, weights: str | None = None) -> None:
-        super().__init__(in_channels, first_padding)
-        self.channels = (*self.channels, 4096)
+    def __init__(
+        self,
+        in_channels: int = 3,
+        first_padding: int = 100,
+        width: float = 1.0,
+        weights: str | None = None,
+    ) -> None:
+        super().__init__(in_channels, first_padding, width)
+        channels = scale_channels(_FULLY_CONNECTED, width)
+        self.fc6 = nn.Conv2d(self.channels[-1], channels, 7)
+        self.fc7 = nn.Conv2d(channels, channels, 1)
+        self.channels = (*self.channels, channels)
         self.reductions = (*self.reductions, 32)
-        self.fc6 = nn.Conv2d(512, 4096, 7)
-        self.fc7 = nn.Conv2d(4096, 4096, 1)
         self.activation = nn.ReLU(inplace=True)
         self.dropout = nn.Dropout(0.5)
         initialise_he(self.fc6)
@@ -112,13 +146,3 @@ def _block(in_channels: int, channels: int, count: int, first_padding: int) -> n
         layers += [nn.Conv2d(in_channels, channels, 3, padding=padding), nn.ReLU(inplace=True)]
         in_channels = channels
     return nn.Sequential(*layers, CeilMaxPool2d())
-
-
-def _fit(value: Tensor, target: Tensor, path: str, index: int) -> Tensor:
-    if index == 0 and value.ndim == 4:
-        value = adapt_first_layer(value, target.shape[1])
-    if value.numel() != target.numel() or (value.ndim == 4 and value.shape != target.shape):
-        raise DataError(
-            f"{path}: tensor {index} has shape {tuple(value.shape)} where VGG-16 has {tuple(target.shape)}"
-        )
-    return value.view_as(target)

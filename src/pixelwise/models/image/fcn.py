@@ -134,15 +134,14 @@ class _Skip(NamedTuple):
     """A shallower layer whose scores are added: its crop offset and its scale in nets trained at once."""
 
     name: str
-    level: str
-    channels: int
+    level: int
     offset: int
     scale: float
     upscore: str
 
 
-_POOL4 = _Skip("score_pool4", "level4", 512, 5, 0.01, "upscore2")
-_POOL3 = _Skip("score_pool3", "level3", 256, 9, 0.0001, "upscore_pool4")
+_POOL4 = _Skip("score_pool4", 4, 5, 0.01, "upscore2")
+_POOL3 = _Skip("score_pool3", 3, 9, 0.0001, "upscore_pool4")
 
 
 class PaperFCN(SegmentationNetwork):
@@ -157,12 +156,14 @@ class PaperFCN(SegmentationNetwork):
     num_classes, in_channels, multilabel
         As in :class:`~pixelwise.models.network.SegmentationNetwork`.
     weights
-        Path of VGG-16 weights, see :class:`~pixelwise.models.encoders.vgg.VGG16`.
+        Path of VGG-16 weights with fc6 and fc7, see :class:`~pixelwise.models.encoders.vgg.VGG16`.
     at_once
         Scale pool4 by 0.01 and pool3 by 0.0001 before scoring, to train the whole net in one go. Off, the
         net is meant to continue from the next coarser one, see :meth:`load_stage`.
     learn_upsampling
         Learn the deconvolutions; fixed by default, as in the reference release.
+    width
+        Factor on VGG-16's channels; 1 is the paper, less is quicker.
     """
 
     encoder: Encoder
@@ -181,14 +182,16 @@ class PaperFCN(SegmentationNetwork):
         weights: str | None = None,
         at_once: bool = False,
         learn_upsampling: bool = False,
+        width: float = 1.0,
     ) -> None:
         super().__init__(num_classes, in_channels, multilabel)
         self.at_once = at_once
-        self.encoder = FullyConvolutionalVGG16(in_channels, weights=weights)
-        self.scores = nn.ModuleDict({"score_fr": _zero_score(4096, num_classes)})
+        self.encoder = FullyConvolutionalVGG16(in_channels, width=width, weights=weights)
+        channels = self.encoder.channels
+        self.scores = nn.ModuleDict({"score_fr": _zero_score(channels[-1], num_classes)})
         self.upscores = nn.ModuleDict()
         for skip in self.skips:
-            self.scores[skip.name] = _zero_score(skip.channels, num_classes)
+            self.scores[skip.name] = _zero_score(channels[skip.level - 1], num_classes)
             self.upscores[skip.upscore] = BilinearDeconvolution(num_classes, 4, 2, learn_upsampling)
         self._last = f"upscore{self.stride}"
         self.upscores[self._last] = BilinearDeconvolution(
@@ -204,7 +207,7 @@ class PaperFCN(SegmentationNetwork):
         for skip in self.skips:
             total = self.upscores[skip.upscore](total)
             scale = skip.scale if self.at_once else 1.0
-            score = self.scores[skip.name](features[skip.level] * scale)
+            score = self.scores[skip.name](features[f"level{skip.level}"] * scale)
             total = total + crop(score, skip.offset, skip.offset, total.shape[-2:])
         upscored = self.upscores[self._last](total)
         return {**features, "logits": crop(upscored, self.offset, self.offset, features["image"].shape[-2:])}
@@ -250,6 +253,7 @@ class PaperFCN32s(PaperFCN):
         multilabel: bool = False,
         weights: str | None = None,
         learn_upsampling: bool = False,
+        width: float = 1.0,
     ) -> None:
         super().__init__(
             num_classes,
@@ -257,6 +261,7 @@ class PaperFCN32s(PaperFCN):
             multilabel=multilabel,
             weights=weights,
             learn_upsampling=learn_upsampling,
+            width=width,
         )
 
 

@@ -16,13 +16,14 @@ Departures
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from pixelwise.errors import UsageError
 from pixelwise.models.encoders import DEFAULT_ENCODER, Encoder, create_encoder
-from pixelwise.models.layers import ConvNormAct, crop, initialise_he, mirror_pad, resize
+from pixelwise.models.layers import ConvNormAct, crop, initialise_he, mirror_pad, resize, scale_channels
 from pixelwise.models.network import Features, Preprocessing, SegmentationNetwork, Stage
 
 _DECODER_WIDTHS = (256, 128, 64, 32, 16)
@@ -91,17 +92,22 @@ class PaperUNet(SegmentationNetwork):
     ----------
     num_classes, in_channels, multilabel
         As in :class:`~pixelwise.models.network.SegmentationNetwork`.
+    width
+        Factor on every number of channels; 1 is the paper, less is quicker.
     """
 
-    def __init__(self, num_classes: int, in_channels: int = 3, *, multilabel: bool = False) -> None:
+    def __init__(
+        self, num_classes: int, in_channels: int = 3, *, multilabel: bool = False, width: float = 1.0
+    ) -> None:
         super().__init__(num_classes, in_channels, multilabel)
-        widths = (in_channels, *_WIDTHS)
-        self.contraction = nn.ModuleList(_valid_block(*pair) for pair in zip(widths, _WIDTHS, strict=False))
+        down = [in_channels, *(scale_channels(channels, width) for channels in _WIDTHS)]
+        up = down[:0:-1]
+        self.contraction = nn.ModuleList(_valid_block(*pair) for pair in pairwise(down))
         self.up = nn.ModuleList(
-            nn.ConvTranspose2d(2 * width, width, 2, stride=2) for width in reversed(_WIDTHS[:-1])
+            nn.ConvTranspose2d(below, above, 2, stride=2) for below, above in pairwise(up)
         )
-        self.expansion = nn.ModuleList(_valid_block(2 * width, width) for width in reversed(_WIDTHS[:-1]))
-        self.classifier = nn.Conv2d(_WIDTHS[0], num_classes, 1)
+        self.expansion = nn.ModuleList(_valid_block(2 * above, above) for above in up[1:])
+        self.classifier = nn.Conv2d(up[-1], num_classes, 1)
         self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout(0.5)
         initialise_he(self)
