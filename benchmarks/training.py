@@ -38,7 +38,7 @@ from pixelwise.training.loader import epoch_order, train_batches
 from pixelwise.training.loop import Trainer
 from pixelwise.training.plan import class_weights, make_plan
 from pixelwise.training.run import RunFolder
-from pixelwise.training.setup import set_training
+from pixelwise.training.setup import choose_precision, set_training
 
 SIZE, BATCH = (180, 240), 8
 ENCODER = "tf_efficientnet_lite0"
@@ -103,6 +103,7 @@ def make_trainer(train_set: Dataset[Sample], val_set: Dataset[Sample], epochs: i
     config = make_config({"size": (SIZE[1], SIZE[0]), "batch": BATCH, "epochs": max(1, epochs)})
     report = check(train_set)
     config = make_plan(config, train_set, report).config
+    config = config.model_copy(update={"precision": choose_precision("cpu")[0]})
     folder = RunFolder.create(path, config, {}, {}, {})
     weights = class_weights(config.class_weights, report)
     return Trainer(config, train_set, val_set, folder, class_weights=weights)

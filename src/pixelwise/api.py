@@ -183,6 +183,7 @@ def train(
     dataset = _as_dataset(data, labels=labels, mapping=mapping)
     from pixelwise.data import check as check_data
     from pixelwise.training.plan import class_weights, make_plan, split_data
+    from pixelwise.training.setup import choose_precision
 
     train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed)
     report = check_data(dataset)
@@ -191,6 +192,10 @@ def train(
         plan = make_plan(config, train_set, report)
         config = plan.config
         reasons = plan.to_dict() | {"validation": val_from}
+        if config.precision == "auto":
+            precision, why = choose_precision(config.device)
+            config = config.model_copy(update={"precision": precision})
+            reasons["precision"] = f"{precision} ({why})"
         path = Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}"
         source = {
             "path": str(Path(data).resolve()) if isinstance(data, str | Path) else None,

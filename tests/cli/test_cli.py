@@ -232,7 +232,7 @@ def test_train_from_the_command_line(pixelwise, shapes, tmp_path):
         ([], 2, "give --data FOLDER"),
         (["--data", "{shapes}", "--size", "tiny"], 2, "expected WIDTHxHEIGHT"),
         (["--data", "{shapes}", "--arch", "deeplab"], 2, "unknown architecture 'deeplab': did you mean"),
-        (["--data", "{shapes}", "--loss", "cross_entropy"], 2, "unknown loss 'cross_entropy': did you mean"),
+        (["--data", "{shapes}", "--loss", "cross_entrpy"], 2, "unknown loss 'cross_entrpy': did you mean"),
         (["--data", "missing"], 3, "missing"),
         (["--data", "{shapes}", "--device", "cuda"], 2, "no cuda device"),
         (["--data", "{shapes}", "--weights", "imagenet", "--encoder", "resnet18"], 2, "no ImageNet weights"),

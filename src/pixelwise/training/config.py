@@ -77,7 +77,7 @@ class TrainConfig(BaseModel):
     seed: int = Field(0, ge=0, description="fixes everything on one device")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="where to train")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="'auto': bf16 where the CPU or GPU has it"
+        "auto", description="'auto': bf16 where it is faster here"
     )
     workers: int | None = Field(None, ge=0, description="threads that prepare images; None: one per core")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out when the data has no validation split")

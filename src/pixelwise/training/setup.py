@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,33 +31,66 @@ def make_fabric(config: TrainConfig) -> Fabric:
     """Device, precision and, under torchrun, DDP."""
     for name in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    device = "auto" if config.device == "auto" else config.device
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if device in there and not there[device]:
-        raise UsageError(f"there is no {device} device here; use --device cpu or auto")
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    accelerator = next((d for d, ok in there.items() if ok), "cpu") if device == "auto" else device
-    if accelerator == "cpu" and ranks == 1:
+    accelerator, ranks = _accelerator(config.device), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if accelerator == "cpu" and _processes() == 1:
         torch.set_num_threads(available_cores())
-    bf16 = config.precision == "bf16" or (config.precision == "auto" and has_fast_bf16(accelerator))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fabric = Fabric(
             accelerator=accelerator,
             devices=ranks,
-            num_nodes=int(os.environ.get("WORLD_SIZE", "1")) // ranks,
-            strategy="ddp" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "auto",
-            precision="bf16-mixed" if bf16 else "32-true",
+            num_nodes=_processes() // ranks,
+            strategy="ddp" if _processes() > 1 else "auto",
+            precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         )
         fabric.launch()
     return fabric
 
 
-def has_fast_bf16(accelerator: str) -> bool:
-    """Whether bfloat16 is native there: it is emulated, and slower than float32, where it is not."""
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return accelerator == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+def choose_precision(device: str) -> tuple[str, str]:
+    """``bf16`` or ``fp32`` for ``--precision auto``, with the reason.
+
+    That a CPU knows bfloat16 does not make it fast: without matrix units (AMX) it can be half as fast as
+    float32, so a convolution is timed in both. The choice is stored with the run, for an exact resume.
+    """
+    accelerator = _accelerator(device)
+    if accelerator != "cpu":
+        fast = accelerator == "cuda" and torch.cuda.is_bf16_supported()
+        return ("bf16" if fast else "fp32"), f"what {accelerator} does fast"
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return "fp32", "this CPU has no bfloat16"
+    if _processes() > 1:  # every process must choose the same, so nothing is timed
+        return "fp32", "several processes on CPUs"
+    ratio = _seconds_of_convolution(torch.float32) / _seconds_of_convolution(torch.bfloat16)
+    return (
+        "bf16" if ratio > 1.15 else "fp32"
+    ), f"a convolution in bf16 is {ratio:.1f} times as fast as in fp32"
+
+
+def _seconds_of_convolution(kind: torch.dtype) -> float:
+    """The best time of a typical training convolution, forward and backward."""
+    pixels = torch.randn(4, 256, 45, 60).to(kind).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(256, 256, 1, 1).to(kind).requires_grad_()
+    times = []
+    for _ in range(4):
+        start = time.perf_counter()
+        nn.functional.conv2d(pixels, weight).sum().backward()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def _accelerator(device: str) -> str:
+    """What Fabric calls the device; one that is not there raises UsageError."""
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if device == "auto":
+        return next(name for name, is_there in there.items() if is_there)
+    if not there[device]:
+        raise UsageError(f"there is no {device} device here; use --device cpu or auto")
+    return device
+
+
+def _processes() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def make_network(config: TrainConfig, num_classes: int) -> SegmentationNetwork:
