@@ -63,5 +63,5 @@ def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pixelwise as pw
 
     path = tmp_path_factory.mktemp("runs") / "shapes"
-    pw.train(shapes, out=path, size="80x64", batch=5, epochs=12, lr=3e-3, ema=0.8)
+    pw.train(shapes, out=path, size="80x64", batch=5, epochs=40, lr=3e-3, ema=0.8, validate_every=4)
     return path

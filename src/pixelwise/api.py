@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pixelwise.errors import MissingExtraError, UsageError
-from pixelwise.labels import LabelMap
+from pixelwise.labels import LabelMap, as_label_map
 from pixelwise.sample import Dataset, Sample
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pixelwise.inference import Segmenter
     from pixelwise.training.run import Run
 
-Labels = LabelMap | Sequence[str] | Mapping[str, Any]
+Labels = LabelMap | Sequence[str] | Mapping[str, Any] | Path
 Progress = Callable[[dict[str, Any]], None]
 
 
@@ -83,7 +83,7 @@ def read(
     split
         Only this split.
     labels
-        The classes, where the folder has no class file: a LabelMap or a list of names.
+        The classes, where the folder has no class file: a LabelMap, a list of names, or a class file.
     mapping
         From values in the masks to class ids, such as ``{255: 1}``.
 
@@ -172,7 +172,7 @@ def train(
         if data is None:
             if source["path"] is None:
                 raise UsageError(f"{resume} was started from a data set in memory; pass it again as `data`")
-            data, labels = source["path"], labels or source["labels"]
+            data, labels = source["path"], labels or _from_stored(source["labels"])
             mapping = mapping or {int(value): to for value, to in source["mapping"].items()}
     elif data is None:
         raise UsageError("nothing to train on; pass a data set or its folder")
@@ -200,7 +200,7 @@ def train(
         source = {
             "path": str(Path(data).resolve()) if isinstance(data, str | Path) else None,
             "name": dataset.name,
-            "labels": dataset.labels.to_dict(),
+            "labels": _as_stored(labels),
             "mapping": {str(value): to for value, to in (mapping or {}).items()},
         }
         folder = RunFolder.create(path, config, reasons, source, report.to_dict())
@@ -386,6 +386,17 @@ def _as_dataset(
     if not isinstance(data, str | Path):
         return data
     return read(data, labels=labels, mapping=mapping)
+
+
+def _as_stored(labels: Labels | None) -> Any:
+    """How ``data.json`` remembers classes that the caller gave; those of the folder are read there again."""
+    if labels is None:
+        return None
+    return str(Path(labels).resolve()) if isinstance(labels, str | Path) else as_label_map(labels).to_dict()
+
+
+def _from_stored(labels: Any) -> Labels | None:
+    return Path(labels) if isinstance(labels, str) else labels
 
 
 def _import_training() -> Any:

@@ -54,7 +54,8 @@ class LabelMap:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise DataError(
-                f"class names must be distinct, found twice: {', '.join(repeated)}; rename or remove them"
+                f"class names must be distinct, found more than once: {', '.join(repeated)}; "
+                "rename or remove them"
             )
         colours = tuple((int(r), int(g), int(b)) for r, g, b in self.colours) or default_colours(len(names))
         if len(colours) != len(names):

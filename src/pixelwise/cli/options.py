@@ -39,15 +39,11 @@ def parse_mapping(pairs: list[str] | None) -> dict[int, int]:
     return mapping
 
 
-def parse_classes(text: str | None) -> list[str] | None:
-    """Names separated by commas; a class file is read by the library."""
+def parse_classes(text: str | None) -> list[str] | Path | None:
+    """Names separated by commas, or a class file, which the library reads."""
     if text is None:
         return None
-    if Path(text).is_file():
-        from pixelwise.io import read_label_file
-
-        return list(read_label_file(text)[0].names)
-    return [name.strip() for name in text.split(",")]
+    return Path(text) if Path(text).is_file() else [name.strip() for name in text.split(",")]
 
 
 def parse_size(text: str | None, option: str) -> tuple[int, int] | None:

@@ -247,6 +247,7 @@ class Trainer:
     def validate(self) -> dict[str, Any]:
         """Measure the averaged weights on all validation images, remember them if they are the best."""
         network = self.to_judge.eval()
+        self._share_batch_norms(network)
         matrix = ConfusionMatrix(len(self.labels), self.labels.ignore)
         # Every rank takes each world_size-th image: no padding, so none is counted twice.
         own = range(self.fabric.global_rank, len(self.val_cache.dataset), self.fabric.world_size)
@@ -286,6 +287,14 @@ class Trainer:
                 save_checkpoint(self.folder.best, self.raw, state)
         if patience is not None and self.stale >= patience and not self.stop_reason:
             self.stop_reason = f"no progress in {patience} validations"
+
+    def _share_batch_norms(self, network: nn.Module) -> None:
+        """Give every process the mean of all running statistics: each has seen its own images only."""
+        if self.fabric.world_size == 1:
+            return
+        for buffer in network.buffers():
+            if buffer.is_floating_point():
+                buffer.copy_(torch.as_tensor(self.fabric.all_reduce(buffer.clone(), reduce_op="mean")))
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return (pixels.to(self.fabric.device).permute(0, 3, 1, 2).float() - self.mean) / self.std
@@ -355,7 +364,7 @@ class Trainer:
         self.validated_step, self.best, self.stale = state["validated_step"], state["best"], state["stale"]
         self._started = time.monotonic() - state["elapsed"]
         if self.fabric.is_global_zero:
-            self.folder.forget_after(self.step)
+            self.folder.forget_after(self.step, self.validated_step)
 
     def best_network(self) -> SegmentationNetwork:
         """A copy of the network with the best validated weights, on the CPU."""

@@ -115,9 +115,10 @@ class RunFolder:
                 break
         return lines
 
-    def forget_after(self, step: int) -> None:
-        """Drop metrics of steps that will be done again after a resume."""
-        kept = [line for line in self.history() if line["step"] <= step]
+    def forget_after(self, step: int, validated_step: int) -> None:
+        """Drop metrics of steps and validations that will be done again after a resume."""
+        last = {"train": step, "val": validated_step}
+        kept = [line for line in self.history() if line["step"] <= last[line["kind"]]]
         write_text(self.metrics, "".join(json.dumps(line) + "\n" for line in kept))
 
     def log(self, line: dict[str, Any]) -> None:
