@@ -13,7 +13,7 @@ from pixelwise.cli.options import Json, Quiet
 
 def command(
     out: Annotated[Path, typer.Option("--out", help="The folder for everything it makes.")] = Path("demo"),
-    minutes: Annotated[float, typer.Option("--minutes", help="Longest training time.")] = 2.5,
+    minutes: Annotated[float, typer.Option("--minutes", help="Longest training time.")] = 2.75,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -21,16 +21,16 @@ def command(
 
     Example: pixelwise demo --out demo
     """
-    from pixelwise.api import demo
+    from pixelwise.demo import demo
 
     with Display(quiet, json) as display:
         result = demo(out, minutes=minutes, progress=display)
     text = (
-        f"{result['evaluation']}\n\n"
+        f"{result['table']}\n\n"
         f"look at   {result['report']}\n"
         f"stills    {result['stills']}\n"
         f"a clip    {result['clip']}\n"
         f"the model {result['model']}\n"
         f"next      pixelwise predict photo.jpg --model {result['model']} --out predictions"
     )
-    display.result(text, {key: value for key, value in result.items() if key != "evaluation"})
+    display.result(text, {key: value for key, value in result.items() if key != "table"})

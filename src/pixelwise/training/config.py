@@ -49,7 +49,7 @@ class TrainConfig(BaseModel):
         "onecycle", description="learning-rate schedule"
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
-    encoder_lr: float = Field(0.5, ge=0, description="the encoder's learning rate relative to the head's")
+    encoder_lr: float = Field(1.0, ge=0, description="the encoder's learning rate relative to the head's")
     freeze_encoder: bool = Field(False, description="train the head only")
     freeze_batch_norm: bool = Field(False, description="keep batch-norm statistics as they are")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")

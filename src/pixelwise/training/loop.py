@@ -16,7 +16,6 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from pixelwise import losses
-from pixelwise.augment import resize_sample
 from pixelwise.errors import DataError
 from pixelwise.inference.engines import available_cores
 from pixelwise.metrics import ConfusionMatrix
@@ -24,7 +23,7 @@ from pixelwise.models.network import SegmentationNetwork
 from pixelwise.sample import Dataset, Sample
 from pixelwise.training.checkpoints import detached, load_checkpoint, save_checkpoint
 from pixelwise.training.config import TrainConfig
-from pixelwise.training.loader import Batch, SampleCache, epoch_order, eval_batches, train_batches
+from pixelwise.training.loader import Batch, SampleCache, epoch_order, train_batches
 from pixelwise.training.run import Run, RunFolder
 from pixelwise.training.schedule import rate_factor
 from pixelwise.training.setup import (
@@ -38,6 +37,7 @@ from pixelwise.training.setup import (
     working_scale,
 )
 from pixelwise.training.signals import graceful_stop
+from pixelwise.training.validation import count_tiles, count_whole
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -249,16 +249,22 @@ class Trainer:
         network = self.to_judge.eval()
         self._share_batch_norms(network)
         matrix = ConfusionMatrix(len(self.labels), self.labels.ignore)
+        working = working_scale(self.config)
+
+        def forward(pixels: Tensor) -> Tensor:
+            with self.fabric.autocast():
+                logits: Tensor = network(self._normalise(pixels))
+            return logits
+
         # Every rank takes each world_size-th image: no padding, so none is counted twice.
         own = range(self.fabric.global_rank, len(self.val_cache.dataset), self.fabric.world_size)
-        batches = eval_batches(
-            self.val_cache, own, self._to_working_size, batch=self.config.batch or 1, threads=self.threads
-        )
-        for batch in batches:
-            with self.fabric.autocast():
-                logits = network(self._normalise(batch.pixels))
-            labels = logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(dim=1)
-            matrix.update(labels.to(torch.int64).cpu().numpy(), batch.target.numpy())
+        if self.config.patches:
+            count_tiles(matrix, forward, self.val_cache, own, working=working)
+        else:
+            batch = self.config.batch or 1
+            count_whole(
+                matrix, forward, self.val_cache, own, working=working, batch=batch, threads=self.threads
+            )
         counts = self.fabric.all_reduce(torch.from_numpy(matrix.counts.copy()), reduce_op="sum")
         matrix.counts[:] = torch.as_tensor(counts).cpu().numpy()
         mean_iou = float(matrix.mean_iou())
@@ -298,11 +304,6 @@ class Trainer:
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         return (pixels.to(self.fabric.device).permute(0, 3, 1, 2).float() - self.mean) / self.std
-
-    def _to_working_size(self, sample: Sample) -> Sample:
-        if self.config.patches:
-            return sample
-        return resize_sample(sample, working_scale(self.config).size_for(*sample.size))
 
     def _log(self, line: dict[str, Any], writer: SummaryWriter | None) -> None:
         if writer is None:

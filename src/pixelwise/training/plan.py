@@ -17,7 +17,7 @@ _COMFORTABLE_AREA = 480 * 360  # px; what trains in an afternoon on a CPU
 _LARGE_SIDE = 2048  # px; larger images would lose too much by resizing
 _PATCH = (512, 512)
 _STEPS = 2000
-_IMBALANCE = 20
+_IMBALANCE = 10  # commonest to rarest class
 
 
 @dataclass(frozen=True)

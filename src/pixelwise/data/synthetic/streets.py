@@ -162,11 +162,14 @@ def demo_dataset(size: Size = (360, 480)) -> Dataset[Sample]:
     return street_dataset(sum(DEMO_SPLITS.values()), seed=0, size=size, splits=DEMO_SPLITS)
 
 
-def write_street(folder: str | Path, dataset: Dataset[Sample]) -> None:
+def write_street(
+    folder: str | Path, dataset: Dataset[Sample], progress: Callable[[int], None] | None = None
+) -> None:
     """Write a data set as a folder of images and palette masks.
 
     ``images/{split}/street_0001.jpg`` (JPEG, quality 92), ``masks/{split}/street_0001.png`` and
     ``classes.txt`` with one ``name,r,g,b`` a line; without splits there are no split folders.
+    ``progress`` is called with the number of samples that are done.
 
     Raises
     ------
@@ -182,6 +185,8 @@ def write_street(folder: str | Path, dataset: Dataset[Sample]) -> None:
         split = sample.meta.get("split") or ""
         io.write_image(folder / "images" / split / f"street_{number:04d}.jpg", sample.image)
         io.write_mask(folder / "masks" / split / f"street_{number:04d}.png", sample.mask, dataset.labels)
+        if progress is not None:
+            progress(number)
     io.write_text(folder / "classes.txt", _class_lines(dataset.labels))
 
 
