@@ -36,11 +36,14 @@ docs: setup
 
 # Beside the peers, in one run each. DATA is a folder in CamVid's SegNet layout.
 bench: setup
+	@test -d $(DATA) || { echo "no CamVid at $(DATA); say where it is: make bench DATA=DIR"; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python benchmarks/confusion.py
 	$(BIN)/python benchmarks/augment.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/colour_lookup.py
+	$(BIN)/python benchmarks/memory.py --data $(DATA)
+	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/training.py --data $(DATA)
 
 # The generated table behind `pixelwise models`.

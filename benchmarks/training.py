@@ -104,7 +104,8 @@ def make_trainer(train_set: Dataset[Sample], val_set: Dataset[Sample], epochs: i
     report = check(train_set)
     config = make_plan(config, train_set, report).config
     config = config.model_copy(update={"precision": choose_precision("cpu")[0]})
-    folder = RunFolder.create(path, config, {}, {}, {})
+    folder = RunFolder(path)
+    folder.create(config, {}, {}, {})
     weights = class_weights(config.class_weights, report)
     return Trainer(config, train_set, val_set, folder, class_weights=weights)
 

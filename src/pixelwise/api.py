@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pixelwise.data import CheckReport
     from pixelwise.evaluation import Evaluation
     from pixelwise.inference import Segmenter
+    from pixelwise.training.loop import Trainer
     from pixelwise.training.run import Run
 
 Labels = LabelMap | Sequence[str] | Mapping[str, Any] | Path
@@ -106,7 +108,7 @@ def check(dataset: Dataset[Sample] | str | Path) -> CheckReport:
     """
     from pixelwise.data import check as check_data
 
-    return check_data(_as_dataset(dataset))
+    return check_data(read(dataset) if isinstance(dataset, str | Path) else dataset)
 
 
 def train(
@@ -115,6 +117,7 @@ def train(
     *,
     out: str | Path | None = None,
     resume: str | Path | None = None,
+    format: str = "auto",
     labels: Labels | None = None,
     mapping: Mapping[int, int] | None = None,
     transform: Callable[[Sample], Sample] | None = None,
@@ -133,8 +136,8 @@ def train(
         The new run folder; by default ``runs/<data>-<arch>``.
     resume
         An existing run folder to go on with; settings are its own.
-    labels, mapping
-        As in :func:`read`.
+    format, labels, mapping
+        As in :func:`read`, when ``data`` is a folder.
     transform
         A callable ``sample -> sample`` that runs after the augmentation and keeps the size.
     progress
@@ -161,66 +164,21 @@ def train(
     >>> import pixelwise as pw
     >>> run = pw.train("data/street", size="240x180", epochs=10)    # doctest: +SKIP
     """
-    from pixelwise.training.config import make_config
-    from pixelwise.training.run import RunFolder, is_main_process
+    from pixelwise.training.run import is_main_process
 
-    say = progress if progress is not None and is_main_process() else lambda line: None
+    say = progress if progress is not None and is_main_process() else lambda event: None
+    source = _Source(data, format, labels, mapping)
     if resume is not None:
         if settings or out is not None:
             raise UsageError("a resumed run keeps its own settings; give only the run folder (and the data)")
-        folder, config, source = RunFolder.open(resume)
-        if data is None:
-            if source["path"] is None:
-                raise UsageError(f"{resume} was started from a data set in memory; pass it again as `data`")
-            data, labels = source["path"], labels or _from_stored(source["labels"])
-            mapping = mapping or {int(value): to for value, to in source["mapping"].items()}
+        trainer = _resumed_trainer(Path(resume), source, say, transform)
     elif data is None:
         raise UsageError("nothing to train on; pass a data set or its folder")
     else:
-        config = make_config({"arch": arch, **settings})
-    trainer_class = _import_training()
-
-    dataset = _as_dataset(data, labels=labels, mapping=mapping)
-    from pixelwise.data import check as check_data
-    from pixelwise.training.plan import class_weights, make_plan, split_data
-    from pixelwise.training.setup import choose_precision
-
-    train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed)
-    report = check_data(dataset)
-    report.raise_for_errors()
-    if resume is None:
-        plan = make_plan(config, train_set, report)
-        config = plan.config
-        reasons = plan.to_dict() | {"validation": val_from}
-        if config.precision == "auto":
-            precision, why = choose_precision(config.device)
-            config = config.model_copy(update={"precision": precision})
-            reasons["precision"] = f"{precision} ({why})"
-        path = Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}"
-        source = {
-            "path": str(Path(data).resolve()) if isinstance(data, str | Path) else None,
-            "name": dataset.name,
-            "labels": _as_stored(labels),
-            "mapping": {str(value): to for value, to in (mapping or {}).items()},
-        }
-        folder = RunFolder.create(path, config, reasons, source, report.to_dict())
-        for key, line in reasons.items():
-            say({"kind": "note", "text": f"{key}: {line}"})
-    trainer = trainer_class(
-        config,
-        train_set,
-        val_set,
-        folder,
-        class_weights=class_weights(config.class_weights, report),
-        progress=say,
-        transform=transform,
-    )
-    if resume is not None:
-        trainer.resume()
-        say({"kind": "note", "text": f"going on at step {trainer.step} of {trainer.total_steps}"})
-    run = trainer.fit()
+        trainer = _new_trainer({"arch": arch, **settings}, out, source, say, transform)
+    run: Run = trainer.fit()
     if run.finished and is_main_process():
-        _finish(trainer, folder, val_set, run, say)
+        _finish(trainer, run, say)
     return run
 
 
@@ -252,17 +210,129 @@ def evaluate(
     from pixelwise.evaluation import evaluate as evaluate_data
 
     model = load(segmenter) if isinstance(segmenter, str | Path) else segmenter
-    data = _as_dataset(dataset)
+    data = read(dataset) if isinstance(dataset, str | Path) else dataset
     return evaluate_data(model, data.select(split) if split else data, progress)
 
 
-def _finish(trainer: Any, folder: Any, val_set: Dataset[Sample], run: Run, say: Progress) -> None:
+@dataclass(frozen=True)
+class _Source:
+    """Where training data comes from, as the caller said it and as ``data.json`` remembers it."""
+
+    data: Dataset[Sample] | str | Path | None
+    format: str = "auto"
+    labels: Labels | None = None
+    mapping: Mapping[int, int] | None = None
+
+    def dataset(self) -> Dataset[Sample]:
+        """Read it; options of reading make no sense for a data set that is read already."""
+        if isinstance(self.data, str | Path):
+            return read(self.data, self.format, labels=self.labels, mapping=self.mapping)
+        if self.labels is not None or self.mapping or self.format != "auto":
+            raise UsageError(
+                "format, labels and mapping are for reading a folder; the data set has been read"
+            )
+        assert self.data is not None
+        return self.data
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a resume needs. Classes of the folder itself are read there again."""
+        labels: Any = self.labels
+        if isinstance(labels, str | Path):
+            labels = str(Path(labels).resolve())
+        elif labels is not None:
+            labels = as_label_map(labels).to_dict()
+        return {
+            "path": str(Path(self.data).resolve()) if isinstance(self.data, str | Path) else None,
+            "format": self.format,
+            "labels": labels,
+            "mapping": {str(value): to for value, to in (self.mapping or {}).items()},
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> _Source:
+        """The inverse of :meth:`to_dict`."""
+        labels = Path(stored["labels"]) if isinstance(stored["labels"], str) else stored["labels"]
+        mapping = {int(value): to for value, to in stored["mapping"].items()}
+        return cls(stored["path"], stored["format"], labels, mapping)
+
+
+def _new_trainer(
+    settings: dict[str, Any],
+    out: str | Path | None,
+    source: _Source,
+    say: Progress,
+    transform: Callable[[Sample], Sample] | None,
+) -> Trainer:
+    """Check, plan and build; the run folder is made last, when nothing can be wrong any more."""
+    from pixelwise.training.config import make_config
+    from pixelwise.training.plan import class_weights, make_plan, split_data
+    from pixelwise.training.run import RunFolder
+
+    config = make_config(settings)
+    trainer_class, choose_precision = _import_training()
+    dataset = source.dataset()
+    folder = RunFolder(Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}")
+    folder.must_be_new()
+    train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed)
+    report = _checked(dataset, say)
+    plan = make_plan(config, train_set, report)
+    config, reasons = plan.config, plan.to_dict() | {"validation": val_from}
+    if config.precision == "auto":
+        precision, why = choose_precision(config.device)
+        config = config.model_copy(update={"precision": precision})
+        reasons["precision"] = f"{precision} ({why})"
+    weights = class_weights(config.class_weights, report)
+    trainer = trainer_class(
+        config, train_set, val_set, folder, class_weights=weights, progress=say, transform=transform
+    )
+    folder.create(config, reasons, source.to_dict() | {"name": dataset.name}, report.to_dict())
+    for key, line in reasons.items():
+        say({"kind": "note", "text": f"{key}: {line}"})
+    return trainer
+
+
+def _resumed_trainer(
+    path: Path, source: _Source, say: Progress, transform: Callable[[Sample], Sample] | None
+) -> Trainer:
+    """Build the trainer that a run folder describes and take up its last checkpoint."""
+    from pixelwise.training.plan import class_weights, split_data
+    from pixelwise.training.run import RunFolder
+
+    folder, config, stored = RunFolder.open(path)
+    if source.data is None:
+        if stored["path"] is None:
+            raise UsageError(
+                f"{path} was started from a data set in memory; pass its folder again with --data"
+            )
+        source = _Source.from_dict(stored)
+    trainer_class, _ = _import_training()
+    dataset = source.dataset()
+    train_set, val_set, _ = split_data(dataset, config.val_fraction, config.seed)
+    weights = class_weights(config.class_weights, _checked(dataset, say))
+    trainer = trainer_class(
+        config, train_set, val_set, folder, class_weights=weights, progress=say, transform=transform
+    )
+    trainer.resume()
+    say({"kind": "note", "text": f"going on at step {trainer.step} of {trainer.total_steps}"})
+    return trainer
+
+
+def _checked(dataset: Dataset[Sample], say: Progress) -> CheckReport:
+    from pixelwise.data import check as check_data
+
+    report = check_data(dataset, progress=lambda n, total: say({"kind": "check", "done": n, "total": total}))
+    report.raise_for_errors()
+    return report
+
+
+def _finish(trainer: Trainer, run: Run, say: Progress) -> None:
     """From the best checkpoint to a bundle that is measured by the engine that users will run."""
     from pixelwise.evaluation import pick_examples
     from pixelwise.report import write_run_report
     from pixelwise.training.export import export_bundle, record_metrics
     from pixelwise.training.setup import working_scale
 
+    folder, val_set = trainer.folder, trainer.val_cache.dataset
     say({"kind": "note", "text": "writing the bundle and comparing the engines"})
     bundle = export_bundle(
         trainer.best_network(),
@@ -285,35 +355,16 @@ def _finish(trainer: Any, folder: Any, val_set: Dataset[Sample], run: Run, say: 
     evaluation = evaluate(segmenter, val_set, progress=say)
     evaluation.save(folder.path / "evaluation.json")
     record_metrics(bundle, evaluation.to_dict(), segmenter.engine)
-    examples = pick_examples(evaluation, val_set, segmenter)
-    write_run_report(folder.path, examples)
+    write_run_report(folder.path, pick_examples(evaluation, val_set, segmenter))
     say({"kind": "note", "text": f"report: {folder.report}"})
 
 
-def _as_dataset(
-    data: Dataset[Sample] | str | Path, labels: Labels | None = None, mapping: Mapping[int, int] | None = None
-) -> Dataset[Sample]:
-    if not isinstance(data, str | Path):
-        return data
-    return read(data, labels=labels, mapping=mapping)
-
-
-def _as_stored(labels: Labels | None) -> Any:
-    """How ``data.json`` remembers classes that the caller gave; those of the folder are read there again."""
-    if labels is None:
-        return None
-    return str(Path(labels).resolve()) if isinstance(labels, str | Path) else as_label_map(labels).to_dict()
-
-
-def _from_stored(labels: Any) -> Labels | None:
-    return Path(labels) if isinstance(labels, str) else labels
-
-
-def _import_training() -> Any:
+def _import_training() -> tuple[type[Trainer], Callable[[str], tuple[str, str]]]:
     try:
         from pixelwise.training.loop import Trainer
+        from pixelwise.training.setup import choose_precision
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("pixelwise"):
             raise MissingExtraError("training", "train") from None
         raise
-    return Trainer
+    return Trainer, choose_precision

@@ -245,6 +245,41 @@ def test_train_explains_what_is_wrong(pixelwise, shapes, tmp_path, arguments, co
     assert (found, out) == (code, "")
     assert message in err.splitlines()[-1]
     assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_damaged_models_exit_with_three(pixelwise, photos, run, tmp_path):
+    for number, content in enumerate((b"changed", b"\x80\x04pickle")):
+        bundle = shutil.copytree(run / "bundle", tmp_path / f"bundle{number}")
+        (bundle / "model.safetensors").write_bytes(content)
+        code, out, err = pixelwise("predict", photos, "--model", bundle, "--out", tmp_path / "out")
+        assert (code, out, err.count("\n")) == (3, "", 1)
+
+
+def test_ctrl_c_and_surprises_are_one_sentence(pixelwise, photos, run, tmp_path, monkeypatch):
+    for error, message in ((KeyboardInterrupt(), "stopped"), (ValueError("odd"), "ValueError: odd")):
+
+        def fail(*arguments, error=error, **options):
+            raise error
+
+        monkeypatch.setattr("pixelwise.api.load", fail)
+        code, _, err = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out")
+        assert code == 1
+        assert message in err
+        assert "Traceback" not in err
+
+
+def test_predicting_needs_no_cache_folder(pixelwise, photos, run, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out")[0] == 0
+
+
+def test_files_that_are_no_images_are_named(pixelwise, photos, run, tmp_path):
+    (photos / "photo.heic").write_bytes(b"?")
+    code, out, _ = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out")
+    assert code == 0
+    assert "photo.heic" in out
 
 
 def test_json_errors_are_json_too(pixelwise):

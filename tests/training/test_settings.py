@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 import pixelwise as pw
@@ -74,11 +74,17 @@ def test_rates_rise_then_fall():
     epoch=st.integers(0, 5),
 )
 def test_an_epoch_shows_no_image_twice_on_any_rank(count, batch, ranks, epoch):
+    assume(min(count, batch) >= ranks)
     per_rank = [epoch_order(count, epoch, 0, batch, rank, ranks) for rank in range(ranks)]
     seen = [i for order in per_rank for indices in order for i in indices]
     assert len(seen) == len(set(seen))
     assert len(seen) == (count if count < batch else count // batch * batch)
     assert len({len(order) for order in per_rank}) == 1
+
+
+def test_a_batch_smaller_than_the_processes_is_refused():
+    with pytest.raises(pw.UsageError, match="a batch of 1 cannot be shared by 2 processes"):
+        epoch_order(10, 0, 0, 1, 0, 2)
 
 
 def test_the_plan_answers_every_open_question(shapes):

@@ -25,7 +25,8 @@ def make_trainer(shapes, path, **settings) -> Trainer:
     data = pw.read(shapes)
     train_set, val_set, _ = split_data(data, 0.2, 0)
     plan = make_plan(make_config(QUICK | settings), train_set, check(data))
-    folder = RunFolder.create(path, plan.config, plan.to_dict(), {"path": str(shapes)}, {})
+    folder = RunFolder(path)
+    folder.create(plan.config, plan.to_dict(), {"path": str(shapes)}, {})
     return Trainer(plan.config, train_set, val_set, folder)
 
 
@@ -146,7 +147,6 @@ def test_killed_and_resumed_gives_the_same_weights_bit_for_bit(shapes, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert (killed / "checkpoints" / "last.ckpt").exists()
-    assert not list(killed.rglob("*.tmp"))
 
     assert start_worker(shapes, killed).wait(timeout=240) == 0
     assert_same_weights(*(tensors(p / "checkpoints" / "last.ckpt") for p in (tmp_path / "whole", killed)))
@@ -234,7 +234,7 @@ def test_a_binary_head_learns_two_classes(tmp_path):
     data = Dataset(list(range(6)), make, LabelMap(("background", "object")))
     trainer_data = split_data(data, 0.3, 0)
     plan = make_plan(make_config(QUICK | {"head": "binary", "max_steps": 2}), trainer_data[0], check(data))
-    folder = RunFolder.create(tmp_path / "run", plan.config, {}, {}, {})
+    folder = RunFolder(tmp_path / "run")
     trainer = Trainer(plan.config, trainer_data[0], trainer_data[1], folder)
     assert trainer.raw.num_classes == 1
     assert trainer.fit().finished
@@ -250,9 +250,51 @@ def test_a_users_transform_runs_and_is_checked(shapes, tmp_path):
     data = pw.read(shapes)
     train_set, val_set, _ = split_data(data, 0.2, 0)
     plan = make_plan(make_config(QUICK | {"max_steps": 1}), train_set, check(data))
-    folder = RunFolder.create(tmp_path / "run", plan.config, {}, {}, {})
+    folder = RunFolder(tmp_path / "run")
     Trainer(plan.config, train_set, val_set, folder, transform=transform).fit()
     assert set(seen) == {(48, 64, 3)}
+
+
+def test_layers_learn_at_their_own_rates(shapes, tmp_path):
+    trainer = make_trainer(shapes, tmp_path / "run", max_steps=1, encoder_lr=0.5, layer_decay=0.5)
+    rates = {
+        id(p): group["relative_rate"] for group in trainer.optimizer.param_groups for p in group["params"]
+    }
+    encoder = [rates[id(p)] for p in trainer.raw.encoder_parameters()]
+    assert {rates[id(p)] for p in trainer.raw.head_parameters()} == {1.0}
+    assert encoder == sorted(encoder)
+    assert encoder[-1] == 0.5
+    assert encoder[0] < 0.05
+
+
+@pytest.mark.parametrize("settings", [{"max_steps": 3}, {"epochs": 50, "patience": 1, "lr": 1e-9}])
+def test_resuming_a_run_that_reached_its_limit_adds_nothing(shapes, tmp_path, settings):
+    run = make_trainer(shapes, tmp_path / "run", **settings).fit()
+    before = tensors(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    again = resume_trainer(shapes, tmp_path / "run").fit()
+    assert again.finished
+    assert (again.steps, again.reason) == (run.steps, run.reason)
+    assert_same_weights(before, tensors(tmp_path / "run" / "checkpoints" / "last.ckpt"))
+
+
+def test_a_full_disk_is_one_sentence_and_keeps_the_older_checkpoint(shapes, tmp_path, monkeypatch):
+    trainer = make_trainer(shapes, tmp_path / "run", max_steps=1)
+    trainer.save()
+    before = trainer.folder.last.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(pw.PixelwiseError, match=r"last\.ckpt: the disk is full"):
+        trainer.fit()
+    assert trainer.folder.last.read_bytes() == before
+    assert [p.name for p in trainer.folder.last.parent.iterdir()] == ["last.ckpt"]
+
+
+def test_options_of_reading_are_refused_for_a_data_set(shapes):
+    with pytest.raises(pw.UsageError, match="the data set has been read"):
+        pw.train(pw.read(shapes), labels=["a"])
 
 
 def test_early_stopping_ends_without_progress(shapes, tmp_path):

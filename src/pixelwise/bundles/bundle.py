@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from pixelwise.bundles.manifest import FORMAT, Manifest
 from pixelwise.errors import DataError
-from pixelwise.io import atomic_write, write_text
+from pixelwise.io import atomic_write, explained, write_text
 from pixelwise.labels import LabelMap
 
 MANIFEST, GRAPH, WEIGHTS = "bundle.json", "graph.onnx", "model.safetensors"
@@ -103,6 +103,11 @@ def write_bundle(
     :func:`weight_offsets` for the same ``weights``.
     """
     path = Path(path)
+    with explained(path):
+        return _write(path, manifest, graph, weights)
+
+
+def _write(path: Path, manifest: Manifest, graph: bytes, weights: Mapping[str, np.ndarray]) -> Bundle:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
         folder = Path(temporary) / "bundle"
@@ -137,8 +142,9 @@ def zip_bundle(bundle: Bundle, target: str | Path) -> Path:
 
 def save_weights(path: Path, weights: Mapping[str, np.ndarray]) -> None:
     """Write arrays as safetensors, atomically."""
+    content = save({name: np.ascontiguousarray(array) for name, array in weights.items()})
     with atomic_write(path) as temporary:
-        save_file({name: np.ascontiguousarray(array) for name, array in weights.items()}, temporary)
+        temporary.write_bytes(content)
 
 
 def weight_offsets(path: Path) -> dict[str, tuple[int, int]]:

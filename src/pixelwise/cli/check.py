@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from pixelwise.cli.display import Display
-from pixelwise.cli.options import Classes, Json, Mapping, Quiet, parse_classes, parse_mapping
+from pixelwise.cli.options import Classes, Format, Json, Mapping, Quiet, parse_classes, parse_mapping
 
 
 def command(
     source: Annotated[Path, typer.Argument(help="The data's folder.", show_default=False)],
-    format: Annotated[str, typer.Option("--format", help="How the data is laid out.")] = "auto",
+    format: Format = "auto",
     classes: Classes = None,
     mapping: Mapping = None,
     json: Json = False,

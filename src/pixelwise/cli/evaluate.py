@@ -12,13 +12,16 @@ from pixelwise.cli.options import (
     Classes,
     Device,
     Engine,
+    Format,
     Json,
     Mapping,
     Precision,
     Quiet,
     Scale,
+    Tile,
     parse_classes,
     parse_mapping,
+    parse_size,
 )
 
 
@@ -27,12 +30,14 @@ def command(
     data: Annotated[Path, typer.Option("--data", help="The data's folder.")],
     split: Annotated[str | None, typer.Option("--split", help="Only this split, e.g. val or test.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report here.")] = None,
+    format: Format = "auto",
     classes: Classes = None,
     mapping: Mapping = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
     device: Device = "auto",
     scale: Scale = "working",
+    tile: Tile = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -42,13 +47,19 @@ def command(
     """
     from pixelwise.api import evaluate, load, read
 
-    dataset = read(data, split=split, labels=parse_classes(classes), mapping=parse_mapping(mapping))
-    segmenter = load(model, engine, precision, device, scale=scale)  # type: ignore[arg-type]
+    dataset = read(
+        data, format=format, split=split, labels=parse_classes(classes), mapping=parse_mapping(mapping)
+    )
+    segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     with Display(quiet, json) as display:
+        if len(dataset.splits) > 1:
+            display.say(f"measuring {', '.join(dataset.splits)} together; --split measures one of them")
         evaluation = evaluate(segmenter, dataset, progress=display)
         if report is not None:
             from pixelwise.evaluation import pick_examples
             from pixelwise.report import write_evaluation_report
 
             write_evaluation_report(evaluation, report, pick_examples(evaluation, dataset, segmenter))
-    display.result(evaluation.text(), evaluation.to_dict())
+    used = {"engine": segmenter.engine.name, "precision": segmenter.engine.precision}
+    text = f"{evaluation.text()}\nengine {used['engine']}, precision {used['precision']}"
+    display.result(text, evaluation.to_dict() | used)

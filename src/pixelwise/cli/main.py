@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -46,13 +47,27 @@ def main() -> None:
     try:
         app()
     except PixelwiseError as error:
-        if "--json" in sys.argv:
-            print(json.dumps({"error": str(error), "exit_code": error.exit_code}))
-        print(f"pixelwise: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("pixelwise: stopped", file=sys.stderr)
-        raise SystemExit(1) from None
+        _fail(str(error), error.exit_code)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            _fail("stopped", 1)
+        raise
+    except Exception as error:
+        if "PIXELWISE_TRACEBACK" in os.environ:
+            raise
+        kind = type(error).__name__
+        reason = " ".join(str(error).split())[:300]
+        _fail(f"{kind}: {reason} (this should not happen; PIXELWISE_TRACEBACK=1 shows where it did)", 1)
+
+
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    if "--json" in sys.argv:
+        print(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+    print(f"pixelwise: {message}", file=sys.stderr)
+    raise SystemExit(code)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ Mapping = Annotated[
     list[str] | None,
     typer.Option("--map", metavar="OLD=NEW", help="Translate a value in the masks, e.g. 255=1."),
 ]
+Format = Annotated[str, typer.Option("--format", help="How the data is laid out; 'auto' recognises it.")]
 Engine = Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]

@@ -45,7 +45,7 @@ def command(
     from pixelwise.inference import predict_files
     from pixelwise.io.video import VIDEO_SUFFIXES
 
-    targets = dict(_targets(sources, out))
+    targets, left_out = _targets(sources, out)
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     videos = [path for path in targets if path.suffix.lower() in VIDEO_SUFFIXES]
     images = [path for path in targets if path.suffix.lower() not in VIDEO_SUFFIXES]
@@ -59,12 +59,18 @@ def command(
             display({"kind": "predict", "done": done, "total": len(images)})
             if outcome.error:
                 failures[str(outcome.path)] = outcome.error
-        frames = sum(_predict_video(segmenter, path, out, targets[path], overlay, display) for path in videos)
+        frames = 0
+        for path in videos:
+            try:
+                frames += _predict_video(segmenter, path, out, targets[path], overlay, display)
+            except DataError as error:
+                failures[str(path)] = str(error)
     document: dict[str, Any] = {
         "out": str(out),
-        "images": len(images) - len(failures),
+        "images": sum(str(path) not in failures for path in images),
         "frames": frames,
         "failed": failures,
+        "not_images": left_out,
         "engine": segmenter.engine.name,
         "precision": segmenter.engine.precision,
     }
@@ -72,41 +78,53 @@ def command(
     lines = [
         f"{' and '.join(parts)} labelled in {out} ({segmenter.engine.name}, {segmenter.engine.precision})"
     ]
-    lines += [f"left out: {error}" for error in failures.values()]
+    lines += [f"failed: {error}" for error in failures.values()]
+    if left_out:
+        lines.append(f"left out, not images: {len(left_out)} ({', '.join(left_out[:5])}, ...)")
     display.result("\n".join(lines), document)
     if failures:
         raise typer.Exit(3)
 
 
-def _targets(sources: list[str], out: Path) -> Iterator[tuple[Path, Path]]:
-    """Every input file with its result's path below OUT, without suffix; clashes are refused."""
-    from pixelwise.io import list_images
-
+def _targets(sources: list[str], out: Path) -> tuple[dict[Path, Path], list[str]]:
+    """Every input file with its result's path below OUT, without suffix; and files that are no images."""
+    targets: dict[Path, Path] = {}
     taken: dict[Path, Path] = {}
+    left_out: list[str] = []
     for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            if out.resolve().is_relative_to(path.resolve()):
-                raise UsageError(f"--out {out} lies inside the input folder {path}; choose one outside of it")
-            pairs = [(p, p.relative_to(path).with_suffix("")) for p in list_images(path)]
-            if not pairs:
-                raise DataError(
-                    f"{path}: no images in this folder; expected JPEG, PNG, TIFF, BMP or WebP files"
-                )
-        elif path.exists():
-            pairs = [(path, Path(path.stem))]
-        else:
-            pairs = [(Path(p), Path(Path(p).stem)) for p in sorted(globbing.glob(source, recursive=True))]
-            if not pairs:
-                raise DataError(f"{source}: no such file or folder, and no match as a pattern")
-        for file, target in pairs:
-            if target in taken and taken[target] != file:
+        for file, target in _files(source, out, left_out):
+            if taken.setdefault(target, file) != file:
                 raise UsageError(
                     f"{taken[target]} and {file} would both become {target}.png; "
                     "predict them into different folders"
                 )
-            taken[target] = file
-            yield file, target
+            targets[file] = target
+    return targets, left_out
+
+
+def _files(source: str, out: Path, left_out: list[str]) -> list[tuple[Path, Path]]:
+    """The files that one SOURCE names, each with its path below OUT."""
+    from pixelwise.io import is_image, walk_files
+    from pixelwise.io.video import VIDEO_SUFFIXES
+
+    path = Path(source)
+    if path.is_dir():
+        if out.resolve().is_relative_to(path.resolve()):
+            raise UsageError(f"--out {out} lies inside the input folder {path}; choose one outside of it")
+        found = [Path(folder) / name for folder, names in walk_files(path) for name in names]
+        images = [file for file in found if is_image(file) or file.suffix.lower() in VIDEO_SUFFIXES]
+        if not images:
+            raise DataError(
+                f"{path}: no images in this folder; expected JPEG, PNG, TIFF, BMP, WebP or video files"
+            )
+        left_out += [str(path / file) for file in sorted(set(found) - set(images))]
+        return [(path / file, file.with_suffix("")) for file in sorted(images)]
+    if path.exists():
+        return [(path, Path(path.stem))]
+    matches = [Path(match) for match in sorted(globbing.glob(source, recursive=True))]
+    if not matches:
+        raise DataError(f"{source}: no such file or folder, and no match as a pattern")
+    return [(match, Path(match.stem)) for match in matches]
 
 
 def _write(segmentation: Segmentation, out: Path, target: Path, overlay: bool) -> None:

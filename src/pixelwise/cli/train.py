@@ -11,7 +11,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from pixelwise.cli.display import Display
-from pixelwise.cli.options import Classes, Json, Mapping, Quiet, parse_classes, parse_mapping
+from pixelwise.cli.options import Classes, Format, Json, Mapping, Quiet, parse_classes, parse_mapping
 from pixelwise.errors import UsageError
 from pixelwise.training.config import TrainConfig, read_config
 
@@ -23,6 +23,7 @@ def _train(
     config: Annotated[
         Path | None, typer.Option("--config", help="A YAML file of settings; flags win.")
     ] = None,
+    format: Format = "auto",
     classes: Classes = None,
     mapping: Mapping = None,
     json: Json = False,
@@ -44,6 +45,7 @@ def _train(
             data,
             out=out,
             resume=resume,
+            format=format,
             labels=parse_classes(classes),
             mapping=parse_mapping(mapping),
             progress=display,

@@ -1,6 +1,6 @@
 """Bytes to arrays and back: images, masks, label files, video; every write is atomic."""
 
-from pixelwise.io.atomic import atomic_write, write_json, write_text
+from pixelwise.io.atomic import atomic_write, explained, write_json, write_text
 from pixelwise.io.images import (
     IMAGE_SUFFIXES,
     image_size,
@@ -18,6 +18,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "UnknownValuesError",
     "atomic_write",
+    "explained",
     "image_size",
     "is_image",
     "list_images",

@@ -67,4 +67,17 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], rate: float = 25
             count += 1
         if writer is not None:
             writer.release()
+            written = _count_frames(temporary)
+            if written != count:  # OpenCV reports no error while writing, not even a full disk
+                raise PixelwiseError(
+                    f"cannot write {path}: only {written} of {count} frames are in it; disk full?"
+                )
     return count
+
+
+def _count_frames(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    try:
+        return int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    finally:
+        capture.release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ _FORMAT = 1
 
 def save_checkpoint(path: Path, network: SegmentationNetwork, state: dict[str, Any]) -> None:
     """Write ``state`` with the arguments of the network that it belongs to."""
+    buffer = io.BytesIO()  # torch hides a full disk behind an error of its own
+    torch.save({"format": _FORMAT, "arguments": network.arguments, **state}, buffer)
     with atomic_write(path) as temporary:
-        torch.save({"format": _FORMAT, "arguments": network.arguments, **state}, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, network: SegmentationNetwork) -> dict[str, Any]:

@@ -24,7 +24,7 @@ class TrainConfig(BaseModel):
     variant: str = Field("default", description="'default', or 'paper' for the network as published")
     weights: str | None = Field(
         "auto",
-        description="encoder weights: 'imagenet', a file, None, or 'auto' (imagenet where it is shipped)",
+        description="encoder weights: 'imagenet', a file, 'none', or 'auto' (imagenet where shipped)",
     )
     head: Literal["softmax", "binary"] = Field("softmax", description="'binary': one sigmoid for two classes")
 
@@ -50,6 +50,9 @@ class TrainConfig(BaseModel):
     )
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
     encoder_lr: float = Field(1.0, ge=0, description="the encoder's learning rate relative to the head's")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="rate of each encoder layer relative to the next deeper one"
+    )
     freeze_encoder: bool = Field(False, description="train the head only")
     freeze_batch_norm: bool = Field(False, description="keep batch-norm statistics as they are")
     clip: float = Field(1.0, ge=0, description="largest gradient norm; 0: no clipping")
@@ -94,6 +97,11 @@ class TrainConfig(BaseModel):
         if value is not None and min(value) < 32:
             raise ValueError("both sides must be at least 32 px")
         return value
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _no_weights(cls, value: Any) -> Any:
+        return None if isinstance(value, str) and value.lower() == "none" else value
 
     @field_validator("scale_range")
     @classmethod

@@ -24,6 +24,9 @@ from pixelwise.inference.engines import ENGINES, Engine, create_engine
 from pixelwise.labels import LabelMap
 from pixelwise.models.network import MIN_TRACED_SIZE, SegmentationNetwork, out_of_place
 
+_TOLERANCE = 1e-3
+"""Largest difference between engines in fp32, relative to the largest logit."""
+
 
 class ExportGraph(nn.Module):
     """What a bundle's graph computes: B×H×W×C uint8 pixels to ``logits`` and ``labels``.
@@ -101,7 +104,14 @@ def export_bundle(
         pixelwise=version("pixelwise"),
     )
     bundle = write_bundle(path, manifest, graph, weights)
-    return update_manifest(bundle, parity=measure_parity(bundle))
+    parity = measure_parity(bundle)
+    worst = max(difference for engine, difference in parity.items() if engine in ENGINES)
+    if worst > _TOLERANCE * max(1.0, parity["largest_logit"]):
+        raise PixelwiseError(
+            f"{bundle.path}: the engines disagree by {worst:.2g} on logits of {parity['largest_logit']:.2g}; "
+            f"do not use this bundle, the exported graph of {manifest.architecture} is wrong"
+        )
+    return update_manifest(bundle, parity=parity)
 
 
 def measure_parity(bundle: Bundle, seed: int = 0) -> dict[str, float]:

@@ -20,9 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixelwise.errors import UsageError
 from pixelwise.sample import Dataset, Sample
-
-_CACHE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Batch:
 class SampleCache:
     """Keeps decoded samples while they fit into a fixed budget of bytes; the rest is read each time."""
 
-    def __init__(self, dataset: Dataset[Sample], budget: int = _CACHE_BYTES) -> None:
+    def __init__(self, dataset: Dataset[Sample], budget: int) -> None:
         self.dataset = dataset
         self._kept: dict[int, Sample] = {}
         self._left = budget
@@ -81,6 +80,10 @@ def epoch_order(
     batches = [order[i : i + batch] for i in range(0, count, batch)]
     if len(batches) > 1 and len(batches[-1]) < batch:
         batches.pop()
+    if any(len(b) < ranks for b in batches):
+        raise UsageError(
+            f"a batch of {len(batches[-1])} cannot be shared by {ranks} processes; raise --batch"
+        )
     return [b[rank::ranks] for b in batches]
 
 

@@ -43,6 +43,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 _LOG_EVERY = 10  # steps
 _SAVE_EVERY = 300  # seconds
+_CACHE_BYTES = 512 << 20  # decoded samples, training and validation together
 _AUXILIARY = 0.4  # weight of auxiliary heads
 
 
@@ -81,8 +82,8 @@ class Trainer:
         self.folder = folder
         self.labels = train_set.labels
         self.progress = progress or (lambda line: None)
-        self.train_cache, self.val_cache = SampleCache(train_set), SampleCache(val_set)
-        self.size = (config.size[1], config.size[0])
+        self.train_cache = SampleCache(train_set, _CACHE_BYTES * 3 // 4)
+        self.val_cache = SampleCache(val_set, _CACHE_BYTES // 4)
         self.threads = available_cores() if config.workers is None else config.workers
         self.augment = make_augment(config, self.labels.ignore, transform)
 
@@ -112,6 +113,7 @@ class Trainer:
         self.best = -1.0
         self.stop_reason = ""
         self.interrupted = False
+        self._asked_to_stop = ""
         self._started = time.monotonic()
 
     @property
@@ -129,7 +131,10 @@ class Trainer:
 
     def fit(self) -> Run:
         """Train from where the trainer stands to the end; signals, limits and patience end it cleanly."""
-        writer = SummaryWriter(str(self.folder.path)) if self.fabric.is_global_zero else None
+        writer = None
+        if self.fabric.is_global_zero:
+            writer = SummaryWriter(str(self.folder.path), purge_step=self.step + 1)
+        self._check_limits()  # a resumed run may have reached one
         with (
             graceful_stop(self.interrupt),
             contextlib.closing(writer) if writer else contextlib.nullcontext(),
@@ -137,6 +142,7 @@ class Trainer:
             while True:
                 if self._validation_is_due():
                     self._log(self.validate(), writer)
+                    self._check_limits()
                     self.save()
                 if self._at_end():
                     break
@@ -194,7 +200,8 @@ class Trainer:
             if time.monotonic() - saved > _SAVE_EVERY:
                 self.save()
                 saved = time.monotonic()
-            if self._should_stop():
+            self._check_limits()
+            if self.stop_reason:
                 break
         batches.close()  # type: ignore[attr-defined]
         if self.batch_in_epoch >= len(order):
@@ -284,15 +291,12 @@ class Trainer:
         }
 
     def _remember_best(self, mean_iou: float) -> None:
-        patience = self.config.patience
         self.stale += 1
         if mean_iou > self.best:
             self.stale, self.best = 0, mean_iou
             state = {"network": detached(self.to_judge), "step": self.step, "mean_iou": mean_iou}
             if self.fabric.is_global_zero:
                 save_checkpoint(self.folder.best, self.raw, state)
-        if patience is not None and self.stale >= patience and not self.stop_reason:
-            self.stop_reason = f"no progress in {patience} validations"
 
     def _share_batch_norms(self, network: nn.Module) -> None:
         """Give every process the mean of all running statistics: each has seen its own images only."""
@@ -314,17 +318,28 @@ class Trainer:
                 writer.add_scalar(f"{line['kind']}/{key}", value, line["step"])
         self.progress(line)
 
-    def _should_stop(self) -> bool:
-        config = self.config
+    def interrupt(self, reason: str) -> None:
+        """Ask for a stop after the current step, unfinished: :meth:`resume` goes on from there."""
+        self._asked_to_stop = reason
+
+    def _check_limits(self) -> None:
+        """Set ``stop_reason`` when a limit is reached or somebody asked; all processes agree on it."""
+        config, limit = self.config, ""
         if config.max_steps is not None and self.step >= config.max_steps:
-            self.stop_reason = self.stop_reason or f"the limit of {config.max_steps} steps is reached"
-        if config.max_minutes is not None and self.elapsed >= 60 * config.max_minutes:
-            self.stop_reason = self.stop_reason or f"the limit of {config.max_minutes:g} minutes is reached"
-        if self.fabric.world_size > 1:  # all ranks must leave the loop at the same step
-            stop = self.fabric.all_reduce(torch.tensor(float(bool(self.stop_reason))), reduce_op="max")
-            if float(torch.as_tensor(stop)) and not self.stop_reason:
-                self.interrupt("another process was asked to stop")
-        return bool(self.stop_reason)
+            limit = f"the limit of {config.max_steps} steps is reached"
+        elif config.max_minutes is not None and self.elapsed >= 60 * config.max_minutes:
+            limit = f"the limit of {config.max_minutes:g} minutes is reached"
+        elif config.patience is not None and self.stale >= config.patience:
+            limit = f"no progress in {config.patience} validations"
+        stop, asked = bool(limit), bool(self._asked_to_stop)
+        if self.fabric.world_size > 1:
+            flags = self.fabric.all_reduce(torch.tensor([float(stop), float(asked)]), reduce_op="max")
+            stop, asked = (bool(flag) for flag in torch.as_tensor(flags))
+        if stop:
+            self.stop_reason = limit or "another process has reached a limit"
+        elif asked:
+            self.stop_reason = self._asked_to_stop or "another process was asked to stop"
+            self.interrupted = True
 
     def _validation_is_due(self) -> bool:
         after_epoch = self.batch_in_epoch == 0 and self.epoch % self.config.validate_every == 0
@@ -332,10 +347,6 @@ class Trainer:
 
     def _at_end(self) -> bool:
         return bool(self.stop_reason) or self.epoch >= (self.config.epochs or 0)
-
-    def interrupt(self, reason: str) -> None:
-        """Stop after the current step, unfinished: :meth:`resume` goes on from there."""
-        self.stop_reason, self.interrupted = reason, True
 
     def save(self) -> None:
         """Write ``checkpoints/last.ckpt``: everything that an exact resume needs."""

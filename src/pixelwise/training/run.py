@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.io import write_json, write_text
+from pixelwise.io import explained, write_json, write_text
 from pixelwise.training.config import TrainConfig, make_config
 
 
@@ -66,31 +66,25 @@ class RunFolder:
         """The page to look at."""
         return self.path / "report.html"
 
-    @classmethod
-    def create(
-        cls,
-        path: str | Path,
-        config: TrainConfig,
-        plan: dict[str, str],
-        data: dict[str, Any],
-        check: dict[str, Any],
-    ) -> RunFolder:
-        """Make a new run folder; one that already holds a run raises UsageError.
-
-        Under torchrun only the first process writes.
-        """
-        folder = cls(Path(path))
-        if not is_main_process():
-            return folder
-        if folder.config.exists():
+    def must_be_new(self) -> None:
+        """Raise UsageError when a run lies here already."""
+        if is_main_process() and self.config.exists():
             raise UsageError(
-                f"{path} already holds a run; choose another --out, or go on with it: --resume {path}"
+                f"{self.path} already holds a run; choose another --out, "
+                f"or go on with it: pixelwise train --resume {self.path}"
             )
-        write_json(folder.plan, plan)
-        write_json(folder.data, data)
-        write_json(folder.path / "check.json", check)
-        write_text(folder.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-        return folder
+
+    def create(
+        self, config: TrainConfig, plan: dict[str, str], data: dict[str, Any], check: dict[str, Any]
+    ) -> None:
+        """Write what is known before the first step; under torchrun only the first process writes."""
+        self.must_be_new()
+        if not is_main_process():
+            return
+        write_json(self.plan, plan)
+        write_json(self.data, data)
+        write_json(self.path / "check.json", check)
+        write_text(self.config, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
 
     @classmethod
     def open(cls, path: str | Path) -> tuple[RunFolder, TrainConfig, dict[str, Any]]:
@@ -123,7 +117,7 @@ class RunFolder:
 
     def log(self, line: dict[str, Any]) -> None:
         """Append one line of metrics."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with explained(self.metrics), self.metrics.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
+import platform
+import re
 import time
 import warnings
 from collections.abc import Callable
@@ -18,8 +22,10 @@ from torch import nn
 from pixelwise import models
 from pixelwise.augment import Augment
 from pixelwise.bundles import WorkingScale
-from pixelwise.errors import UsageError
+from pixelwise.bundles.bundle import cache_folder
+from pixelwise.errors import PixelwiseError, UsageError
 from pixelwise.inference.engines import available_cores
+from pixelwise.io import write_json
 from pixelwise.models.encoders import DEFAULT_ENCODER
 from pixelwise.models.encoders.weights import has_packaged_weights
 from pixelwise.models.network import SegmentationNetwork
@@ -51,7 +57,8 @@ def choose_precision(device: str) -> tuple[str, str]:
     """``bf16`` or ``fp32`` for ``--precision auto``, with the reason.
 
     That a CPU knows bfloat16 does not make it fast: without matrix units (AMX) it can be half as fast as
-    float32, so a convolution is timed in both. The choice is stored with the run, for an exact resume.
+    float32, so a convolution is timed in both. It is timed once per machine and remembered, so that equal
+    commands give equal runs; the choice is also stored with the run, for an exact resume.
     """
     accelerator = _accelerator(device)
     if accelerator != "cpu":
@@ -61,7 +68,13 @@ def choose_precision(device: str) -> tuple[str, str]:
         return "fp32", "this CPU has no bfloat16"
     if _processes() > 1:  # every process must choose the same, so nothing is timed
         return "fp32", "several processes on CPUs"
-    ratio = _seconds_of_convolution(torch.float32) / _seconds_of_convolution(torch.bfloat16)
+    memory = cache_folder(f"bf16-{platform.machine()}-torch-{torch.__version__}.json")
+    if memory.is_file():
+        ratio = float(json.loads(memory.read_text()))
+    else:
+        ratio = _seconds_of_convolution(torch.float32) / _seconds_of_convolution(torch.bfloat16)
+        with contextlib.suppress(PixelwiseError):  # nowhere to remember it: time it again next time
+            write_json(memory, round(ratio, 3))
     return (
         "bf16" if ratio > 1.15 else "fp32"
     ), f"a convolution in bf16 is {ratio:.1f} times as fast as in fp32"
@@ -111,24 +124,38 @@ def make_network(config: TrainConfig, num_classes: int) -> SegmentationNetwork:
 
 
 def make_optimizer(network: SegmentationNetwork, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over four groups: encoder and head, with and without weight decay."""
-    encoder = {id(p) for p in network.encoder_parameters()}
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    """AdamW or SGD with a rate per layer; biases and norms (one dimension) are not decayed.
+
+    The head learns at the full rate, the encoder's deepest layer at ``encoder_lr`` of it, and every layer
+    below at ``layer_decay`` of the one above.
+    """
+    assert config.lr
+    relative = _relative_rates(network, config)
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for parameter in network.parameters():
-        if parameter.requires_grad:  # biases and norms (one dimension) are not decayed
-            groups.setdefault((id(parameter) in encoder, parameter.ndim > 1), []).append(parameter)
+        if parameter.requires_grad:
+            groups.setdefault((relative.get(id(parameter), 1.0), parameter.ndim > 1), []).append(parameter)
     options = [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if decayed else 0.0,
-            "relative_rate": config.encoder_lr if in_encoder else 1.0,
+            "relative_rate": rate,
         }
-        for (in_encoder, decayed), parameters in groups.items()
+        for (rate, decayed), parameters in groups.items()
     ]
-    assert config.lr
     if config.optimizer == "sgd":
         return torch.optim.SGD(options, lr=config.lr, momentum=0.9)
     return torch.optim.AdamW(options, lr=config.lr)
+
+
+def _relative_rates(network: SegmentationNetwork, config: TrainConfig) -> dict[int, float]:
+    """Rates of the encoder's parameters (by id) relative to the head's; layers are its numbered blocks."""
+    layers: dict[str, list[nn.Parameter]] = {}
+    for name, parameter in network.encoder.named_parameters() if network.encoder is not None else ():
+        numbered = re.match(r".*?\.\d+", name)
+        layers.setdefault(numbered[0] if numbered else "stem", []).append(parameter)
+    rates = [config.encoder_lr * config.layer_decay**depth for depth in reversed(range(len(layers)))]
+    return {id(p): rate for rate, parameters in zip(rates, layers.values(), strict=True) for p in parameters}
 
 
 def freeze_encoder(network: SegmentationNetwork, config: TrainConfig) -> None:

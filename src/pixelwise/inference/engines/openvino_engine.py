@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import openvino as ov
 
@@ -55,6 +57,9 @@ class OpenVinoEngine:
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": available_cores(),
-            "CACHE_DIR": str(cache_folder("openvino")),
         }
+        with contextlib.suppress(OSError):  # without a place for it, every start compiles anew
+            cache = cache_folder("openvino")
+            cache.mkdir(parents=True, exist_ok=True)
+            options["CACHE_DIR"] = str(cache)
         return self.core.compile_model(model, "CPU", options)

@@ -1,6 +1,6 @@
 """Make the picture of the README from a finished demo: image, true classes, prediction.
 
-python docs/make_picture.py demo docs/assets/street.jpg
+python benchmarks/picture.py demo docs/assets/street.jpg
 """
 
 from __future__ import annotations
