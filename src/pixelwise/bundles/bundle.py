@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +79,10 @@ def open_bundle(path: str | Path) -> Bundle:
     """
     path = Path(path)
     if path.is_file() and zipfile.is_zipfile(path):
-        path = _unpack(path)
+        try:
+            path = _unpack(path)
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise DataError(f"{path}: the zip is damaged ({error}); copy it again") from None
     if not path.is_dir():
         raise DataError(
             f"{path}: not a bundle; expected a folder or .zip with {MANIFEST}, {GRAPH} and {WEIGHTS}"
@@ -200,9 +204,20 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _is_whole(folder: Path) -> bool:
+    """Whether an unpacked copy is there and undamaged; anything else is unpacked again."""
+    try:
+        manifest = _read_manifest(folder / MANIFEST)
+        for name in (GRAPH, WEIGHTS):
+            _verify(folder / name, manifest.sha256.get(name, ""))
+    except (DataError, OSError):
+        return False
+    return True
+
+
 def _unpack(path: Path) -> Path:
     target = cache_folder("bundles", _sha256(path)[:32])
-    if (target / MANIFEST).is_file():
+    if _is_whole(target):
         return target
     with zipfile.ZipFile(path) as archive:
         members = {Path(info.filename).name: info for info in archive.infolist() if not info.is_dir()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from pixelwise.labels import LabelMap
 
@@ -72,6 +72,13 @@ class Manifest(BaseModel):
     licence: str = ""
     pixelwise: str = ""
     sha256: dict[str, str] = {}
+
+    @field_validator("labels")
+    @classmethod
+    def _are_labels(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if not isinstance(value.get("names"), list) or not value["names"]:
+            raise ValueError("expected {'names': [...]}")
+        return value
 
     @property
     def label_map(self) -> LabelMap:

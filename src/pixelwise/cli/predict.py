@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob as globbing
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +50,9 @@ def command(
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     videos = [path for path in targets if path.suffix.lower() in VIDEO_SUFFIXES]
     images = [path for path in targets if path.suffix.lower() not in VIDEO_SUFFIXES]
+
+    if videos and probabilities:
+        raise UsageError("--probabilities is for images; a video would give one large file per frame")
 
     def write(path: Path, segmentation: Segmentation) -> None:
         _write(segmentation, out, targets[path], overlay)
@@ -99,6 +103,10 @@ def _targets(sources: list[str], out: Path) -> tuple[dict[Path, Path], list[str]
                     "predict them into different folders"
                 )
             targets[file] = target
+    inputs = {file.resolve() for file in targets}
+    for file, target in targets.items():
+        if (out / f"{target}.png").resolve() in inputs:
+            raise UsageError(f"the result of {file} would overwrite an input in {out}; choose another --out")
     return targets, left_out
 
 
@@ -124,7 +132,8 @@ def _files(source: str, out: Path, left_out: list[str]) -> list[tuple[Path, Path
     matches = [Path(match) for match in sorted(globbing.glob(source, recursive=True))]
     if not matches:
         raise DataError(f"{source}: no such file or folder, and no match as a pattern")
-    return [(match, Path(match.stem)) for match in matches]
+    fixed = Path(*takewhile(lambda part: not globbing.has_magic(part), path.parts))
+    return [(match, match.relative_to(fixed).with_suffix("")) for match in matches]
 
 
 def _write(segmentation: Segmentation, out: Path, target: Path, overlay: bool) -> None:

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from pixelwise.cli.display import Display
 from pixelwise.cli.options import Classes, Format, Json, Mapping, Quiet, parse_classes, parse_mapping
 from pixelwise.errors import UsageError
-from pixelwise.training.config import TrainConfig, read_config
+from pixelwise.training.config import TrainConfig, make_config, read_config
+from pixelwise.training.run import is_main_process
 
 
 def _train(
@@ -40,6 +41,7 @@ def _train(
         raise UsageError("give --data FOLDER to train on, or --resume RUN to go on with a run")
     given = {name: value for name, value in settings.items() if value is not None}
     values = (read_config(config) if config else {}) | given
+    make_config(values, str(config or ""))  # before anything else, so that its errors name the file
     with Display(quiet, json) as display:
         run = train(
             data,
@@ -51,6 +53,8 @@ def _train(
             progress=display,
             **values,
         )
+    if not is_main_process():  # under torchrun one process speaks for all
+        return
     summary = {
         "run": str(run.path),
         "finished": run.finished,

@@ -6,11 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-
-import numpy as np
 
 from pixelwise.errors import DataError
 
@@ -33,14 +30,26 @@ class Outcome:
 
 def read_ahead(
     pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], depth: int = _AHEAD
-) -> Iterator[tuple[Item, Future[Result]]]:
-    """Yield every item with the future of ``function(item)``, keeping ``depth`` of them under way."""
+) -> Iterator[tuple[Item, Result | DataError]]:
+    """Yield every item with ``function(item)``, or with the DataError that it raised.
+
+    ``depth`` of them are under way in the one thread of ``pool``, which also advances ``items``: what an
+    iterator decodes as it goes along is then decoded ahead, too.
+    """
     remaining = iter(items)
-    waiting = deque((item, pool.submit(function, item)) for item in islice(remaining, depth))
-    while waiting:
-        item, future = waiting.popleft()
-        waiting.extend((following, pool.submit(function, following)) for following in islice(remaining, 1))
-        yield item, future
+
+    def pull() -> tuple[Item, Result | DataError] | None:
+        for item in remaining:
+            try:
+                return item, function(item)
+            except DataError as error:
+                return item, error
+        return None
+
+    waiting = deque(pool.submit(pull) for _ in range(depth))
+    while (result := waiting.popleft().result()) is not None:
+        waiting.append(pool.submit(pull))
+        yield result
 
 
 def predict_files(
@@ -57,23 +66,15 @@ def predict_files(
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
         writing: deque[tuple[Path, Future[None]]] = deque()
         for path, pixels in read_ahead(reader, segmenter.pixels, paths):
-            image = _result_or_error(pixels)
-            if isinstance(image, str):
-                yield Outcome(path, image)
+            if isinstance(pixels, DataError):
+                yield Outcome(path, str(pixels))
                 continue
-            segmentation = segmenter.predict(image, probabilities)
+            segmentation = segmenter.predict(pixels, probabilities)
             writing.append((path, writer.submit(write, path, segmentation)))
             if len(writing) > _AHEAD:
                 yield _written(*writing.popleft())
         while writing:
             yield _written(*writing.popleft())
-
-
-def _result_or_error(future: Future[np.ndarray]) -> np.ndarray | str:
-    try:
-        return future.result()
-    except DataError as error:
-        return str(error)
 
 
 def _written(path: Path, future: Future[None]) -> Outcome:

@@ -16,7 +16,7 @@ from pixelwise.draw import overlay
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.inference.engines import Engine, create_engine
 from pixelwise.inference.pipeline import read_ahead
-from pixelwise.inference.tiling import blend_tiles
+from pixelwise.inference.tiling import SMALLEST, blend_tiles, padded_logits
 from pixelwise.io import read_image, write_mask
 from pixelwise.io.video import read_video
 from pixelwise.kernels.upsample import upsample_argmax, upsample_logits
@@ -25,7 +25,6 @@ from pixelwise.labels import LabelMap
 Scale = Literal["working", "native"]
 Source = np.ndarray | str | Path
 
-_SMALLEST = 32  # px; smaller images are mirrored up to it, because networks halve them five times
 _LARGEST_WHOLE = 2048 * 2048  # px; a larger working image goes through in tiles
 
 
@@ -85,8 +84,8 @@ class Segmenter:
     ) -> None:
         if scale not in ("working", "native"):
             raise unknown_name("scale", scale, ("working", "native"))
-        if tile is not None and min(tile) < _SMALLEST:
-            raise UsageError(f"tiles must be at least {_SMALLEST} px on each side, found {tile[1]}x{tile[0]}")
+        if tile is not None and min(tile) < SMALLEST:
+            raise UsageError(f"tiles must be at least {SMALLEST} px on each side, found {tile[1]}x{tile[0]}")
         self.bundle = bundle
         self.engine: Engine = create_engine(bundle, engine, precision, device)
         self.scale = scale
@@ -128,7 +127,7 @@ class Segmenter:
             chances = _probabilities(logits, self.bundle.manifest.head)
             mask = (logits > 0).astype(np.uint8) if multilabel else self._decide(logits, (height, width))
             return Segmentation(mask, self.labels, pixels, chances if probabilities else None)
-        if tile is None and working == (height, width) and min(working) >= _SMALLEST:
+        if tile is None and working == (height, width) and min(working) >= SMALLEST:
             mask = self.engine.run(small[None], "labels")[0].astype(self.labels.dtype)
         elif tile is None or working != (height, width):
             mask = self._decide(self._logits(small, tile), (height, width))
@@ -142,7 +141,9 @@ class Segmenter:
         """Label many images in order; the next ones are read while one is computed."""
         with ThreadPoolExecutor(1) as reader:
             for _, pixels in read_ahead(reader, self.pixels, images):
-                yield self.predict(pixels.result())
+                if isinstance(pixels, DataError):
+                    raise pixels
+                yield self.predict(pixels)
 
     def predict_video(
         self, source: str | Path | Iterable[np.ndarray], schedule: str = "every"
@@ -194,11 +195,7 @@ class Segmenter:
         return np.concatenate([band for _, band in blend_tiles(pixels, tile, self._whole_logits)], axis=1)
 
     def _whole_logits(self, pixels: np.ndarray) -> np.ndarray:
-        height, width = pixels.shape[:2]
-        missing = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
-        if any(missing):
-            pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
-        return self.engine.run(np.ascontiguousarray(pixels[None]), "logits")[0, :, :height, :width]
+        return padded_logits(pixels, lambda padded: self.engine.run(padded[None], "logits")[0])
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         return upsample_argmax(np.ascontiguousarray(logits), (size[0], size[1])).astype(self.labels.dtype)

@@ -28,6 +28,19 @@ def gaussian_window(height: int, width: int) -> np.ndarray:
     return np.maximum(window, window[window > 0].min())
 
 
+SMALLEST = 32
+"""px; networks halve an image five times, so smaller sides are mirrored up to it."""
+
+
+def padded_logits(pixels: np.ndarray, run: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """K×h×w logits of h×w×C pixels of any size from ``run``, which needs sides of at least ``SMALLEST``."""
+    height, width = pixels.shape[:2]
+    missing = max(0, SMALLEST - height), max(0, SMALLEST - width)
+    if any(missing):
+        pixels = np.pad(pixels, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="symmetric")
+    return run(np.ascontiguousarray(pixels))[:, :height, :width]
+
+
 def blend_tiles(
     image: np.ndarray,
     tile: tuple[int, int],

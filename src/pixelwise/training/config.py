@@ -68,7 +68,7 @@ class TrainConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing of the cross-entropy")
 
     # Augmentation
-    scale_range: tuple[float, float] = Field((0.6, 1.8), description="random zoom")
+    scale_range: tuple[float, float] = Field((0.6, 1.8), description="random zoom, LOW,HIGH")
     rotate: float = Field(5.0, ge=0, description="random rotation, degrees")
     flip: float = Field(0.5, ge=0, le=1, description="probability of a horizontal flip")
     colour: float = Field(1.0, ge=0, description="strength of the colour changes; 0: none")
@@ -94,9 +94,14 @@ class TrainConfig(BaseModel):
             if not match:
                 raise ValueError(f"expected WIDTHxHEIGHT such as 480x360, found '{value}'")
             value = (int(match[1]), int(match[2]))
-        if value is not None and min(value) < 32:
+        if isinstance(value, list | tuple) and len(value) == 2 and min(value) < 32:
             raise ValueError("both sides must be at least 32 px")
         return value
+
+    @field_validator("scale_range", mode="before")
+    @classmethod
+    def _parse_range(cls, value: Any) -> Any:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
     @field_validator("weights", mode="before")
     @classmethod

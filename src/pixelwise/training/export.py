@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -107,9 +108,10 @@ def export_bundle(
     parity = measure_parity(bundle)
     worst = max(difference for engine, difference in parity.items() if engine in ENGINES)
     if worst > _TOLERANCE * max(1.0, parity["largest_logit"]):
+        shutil.rmtree(bundle.path)
         raise PixelwiseError(
-            f"{bundle.path}: the engines disagree by {worst:.2g} on logits of {parity['largest_logit']:.2g}; "
-            f"do not use this bundle, the exported graph of {manifest.architecture} is wrong"
+            f"no bundle was written to {bundle.path}: the engines disagree by {worst:.2g} on logits of "
+            f"{parity['largest_logit']:.2g}, so the exported graph of {manifest.architecture} is wrong"
         )
     return update_manifest(bundle, parity=parity)
 

@@ -8,6 +8,7 @@ so nothing but the position has to be saved for an exact resume.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pixelwise.errors import UsageError
+from pixelwise.errors import DataError, UsageError
 from pixelwise.sample import Dataset, Sample
 
 
@@ -66,6 +67,15 @@ class SampleCache:
                 self._kept[index] = sample
                 self._left -= cost
         return sample
+
+
+def steps_per_epoch(images: int, batch: int, accumulate: int = 1) -> int:
+    """Optimiser steps that :func:`epoch_order` gives.
+
+    >>> steps_per_epoch(15, 8), steps_per_epoch(16, 8), steps_per_epoch(5, 8), steps_per_epoch(40, 8, 4)
+    (1, 2, 1, 2)
+    """
+    return math.ceil(max(1, images // batch) / accumulate)
 
 
 def epoch_order(
@@ -127,6 +137,7 @@ def _in_threads(
         for indices in order:
             yield from _collate([prepare(i) for i in indices], indices)
         return
+    before = cv2.getNumThreads()
     cv2.setNumThreads(0)  # one image per thread beats many threads per image
     with ThreadPoolExecutor(threads) as pool:
         todo = iter(order)
@@ -145,6 +156,7 @@ def _in_threads(
             for _, futures in waiting:
                 for future in futures:
                     future.cancel()
+            cv2.setNumThreads(before)
 
 
 def _collate(samples: Sequence[Sample], indices: Sequence[int]) -> Iterator[Batch]:
@@ -157,11 +169,16 @@ def _collate(samples: Sequence[Sample], indices: Sequence[int]) -> Iterator[Batc
 
 
 def _stack(samples: Sequence[Sample], indices: tuple[int, ...]) -> Batch:
-    masks = [sample.mask for sample in samples]
-    target = np.stack([mask for mask in masks if mask is not None]).astype(np.int64)
+    target = np.stack([_mask_of(sample) for sample in samples]).astype(np.int64)
     weight = None
     if samples[0].weights:
         maps = [np.prod(list(sample.weights.values()), axis=0) for sample in samples]
         weight = torch.from_numpy(np.stack(maps).astype(np.float32))
     pixels = torch.from_numpy(np.stack([sample.image for sample in samples]))
     return Batch(pixels, torch.from_numpy(target), weight, indices)
+
+
+def _mask_of(sample: Sample) -> np.ndarray:
+    if sample.mask is None:
+        raise DataError(f"{sample.path or sample.name}: no mask; leave it out of the data or label it")
+    return sample.mask

@@ -23,7 +23,7 @@ from pixelwise.models.network import SegmentationNetwork
 from pixelwise.sample import Dataset, Sample
 from pixelwise.training.checkpoints import detached, load_checkpoint, save_checkpoint
 from pixelwise.training.config import TrainConfig
-from pixelwise.training.loader import Batch, SampleCache, epoch_order, train_batches
+from pixelwise.training.loader import Batch, SampleCache, epoch_order, steps_per_epoch, train_batches
 from pixelwise.training.run import Run, RunFolder
 from pixelwise.training.schedule import rate_factor
 from pixelwise.training.setup import (
@@ -114,14 +114,15 @@ class Trainer:
         self.stop_reason = ""
         self.interrupted = False
         self._asked_to_stop = ""
+        self._clock = 0.0  # seconds after the last step, the same in every process
         self._started = time.monotonic()
 
     @property
     def total_steps(self) -> int:
         """Optimiser steps of the whole training."""
         assert self.config.epochs and self.config.batch
-        per_epoch = len(epoch_order(len(self.train_cache.dataset), 0, self.config.seed, self.config.batch))
-        steps = self.config.epochs * math.ceil(per_epoch / self.config.accumulate)
+        images = len(self.train_cache.dataset)
+        steps = self.config.epochs * steps_per_epoch(images, self.config.batch, self.config.accumulate)
         return min(steps, self.config.max_steps or steps)
 
     @property
@@ -134,6 +135,8 @@ class Trainer:
         writer = None
         if self.fabric.is_global_zero:
             writer = SummaryWriter(str(self.folder.path), purge_step=self.step + 1)
+        if self.step == 0:
+            self.save()  # so that a run which dies in its first minutes can be resumed too
         self._check_limits()  # a resumed run may have reached one
         with (
             graceful_stop(self.interrupt),
@@ -178,7 +181,9 @@ class Trainer:
             self.batch_in_epoch += 1
             last = self.batch_in_epoch == len(order)
             stepping = self.batch_in_epoch % config.accumulate == 0 or last
-            losses_seen.append(self.forward_backward(batch, stepping))
+            begun = (self.batch_in_epoch - 1) // config.accumulate * config.accumulate
+            share = 1 / min(config.accumulate, len(order) - begun)
+            losses_seen.append(self.forward_backward(batch, share, stepping))
             images += len(batch.pixels) * self.fabric.world_size
             if not stepping:
                 continue
@@ -207,8 +212,8 @@ class Trainer:
         if self.batch_in_epoch >= len(order):
             self.epoch, self.batch_in_epoch = self.epoch + 1, 0
 
-    def forward_backward(self, batch: Batch, stepping: bool = True) -> Tensor:
-        """Add a batch's gradients; ``stepping`` is False when more batches of the same step follow."""
+    def forward_backward(self, batch: Batch, share: float = 1.0, stepping: bool = True) -> Tensor:
+        """Add a batch's gradients times ``share``; ``stepping`` is False when more of its step follow."""
         # Seeded by the step: dropout needs no saved generator state to be the same after a resume.
         torch.manual_seed(
             hash((self.config.seed, self.epoch, self.batch_in_epoch, self.fabric.global_rank)) % 2**31
@@ -226,7 +231,7 @@ class Trainer:
                     f"the loss became {float(loss.detach())} at step {self.step}; "
                     "lower --lr or use --precision fp32"
                 )
-            self.fabric.backward(loss / self.config.accumulate)
+            self.fabric.backward(loss * share)
         return loss.detach()
 
     def optimise(self) -> float:
@@ -235,7 +240,7 @@ class Trainer:
         assert config.lr
         progress = self.step / self.total_steps
         if config.max_minutes is not None:  # the schedule ends with the time, whichever limit comes first
-            progress = max(progress, self.elapsed / (60 * config.max_minutes))
+            progress = max(progress, self._clock / (60 * config.max_minutes))
         rate = config.lr * rate_factor(config.schedule, progress, config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["relative_rate"]
@@ -275,6 +280,10 @@ class Trainer:
         counts = self.fabric.all_reduce(torch.from_numpy(matrix.counts.copy()), reduce_op="sum")
         matrix.counts[:] = torch.as_tensor(counts).cpu().numpy()
         mean_iou = float(matrix.mean_iou())
+        if math.isnan(mean_iou):
+            raise DataError(
+                f"{self.val_cache.dataset.name}: no pixel of the validation masks has a class; check them"
+            )
         self.validated_step = self.step
         self._remember_best(mean_iou)
         per_class = zip(self.labels.names, matrix.iou().tolist(), strict=True)
@@ -325,16 +334,18 @@ class Trainer:
     def _check_limits(self) -> None:
         """Set ``stop_reason`` when a limit is reached or somebody asked; all processes agree on it."""
         config, limit = self.config, ""
+        self._clock = self.elapsed
         if config.max_steps is not None and self.step >= config.max_steps:
             limit = f"the limit of {config.max_steps} steps is reached"
-        elif config.max_minutes is not None and self.elapsed >= 60 * config.max_minutes:
+        elif config.max_minutes is not None and self._clock >= 60 * config.max_minutes:
             limit = f"the limit of {config.max_minutes:g} minutes is reached"
         elif config.patience is not None and self.stale >= config.patience:
             limit = f"no progress in {config.patience} validations"
         stop, asked = bool(limit), bool(self._asked_to_stop)
         if self.fabric.world_size > 1:
-            flags = self.fabric.all_reduce(torch.tensor([float(stop), float(asked)]), reduce_op="max")
-            stop, asked = (bool(flag) for flag in torch.as_tensor(flags))
+            own = torch.tensor([float(stop), float(asked), self._clock], dtype=torch.float64)
+            flags = torch.as_tensor(self.fabric.all_reduce(own, reduce_op="max")).tolist()
+            stop, asked, self._clock = bool(flags[0]), bool(flags[1]), flags[2]
         if stop:
             self.stop_reason = limit or "another process has reached a limit"
         elif asked:
@@ -366,7 +377,10 @@ class Trainer:
             save_checkpoint(self.folder.last, self.raw, state)
 
     def resume(self) -> None:
-        """Take up ``checkpoints/last.ckpt``; the run goes on to the bit-identical result on one device."""
+        """Take up ``checkpoints/last.ckpt``; on one device the result is the same, bit for bit.
+
+        Not with ``max_minutes``: there the learning rate follows the clock.
+        """
         state = load_checkpoint(self.folder.last, self.raw)
         self.raw.load_state_dict(state["network"])
         if self.average is not None and state["average"] is not None:

@@ -12,6 +12,7 @@ from pixelwise.data import CheckReport
 from pixelwise.errors import DataError
 from pixelwise.sample import Dataset, Sample
 from pixelwise.training.config import TrainConfig
+from pixelwise.training.loader import steps_per_epoch
 
 _COMFORTABLE_AREA = 480 * 360  # px; what trains in an afternoon on a CPU
 _LARGE_SIDE = 2048  # px; larger images would lose too much by resizing
@@ -54,18 +55,19 @@ def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckRepo
         found[key], reasons[key] = value, why
         return value
 
-    counted = report.splits.get("train") or next(iter(report.splits.values()))
+    counted = report.splits[_counted_split(train_set, report)]
     height, width = counted.size_range()["median"]
     seen = f"the median image is {width}x{height}"
     patches = decide("patches", max(height, width) > _LARGE_SIDE and config.size is None, seen)
     if patches:
-        size = decide("size", (min(_PATCH[1], width), min(_PATCH[0], height)), "patches at native scale")
+        sides = max(32, min(_PATCH[1], width)), max(32, min(_PATCH[0], height))
+        size = decide("size", sides, "patches at native scale")
     else:
         size = decide("size", _comfortable(height, width), seen)
     images = len(train_set)
     fitting = 8 if math.prod(size) <= 2 * _COMFORTABLE_AREA else 4
     batch = decide("batch", max(1, min(fitting, images)), f"{images} training images")
-    per_epoch = math.ceil(images / (batch * config.accumulate))
+    per_epoch = steps_per_epoch(images, batch, config.accumulate)
     if config.max_steps is not None:
         why = f"{config.max_steps} steps, {per_epoch} per epoch"
         decide("epochs", math.ceil(config.max_steps / per_epoch), why)
@@ -74,7 +76,7 @@ def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckRepo
     else:
         decide("epochs", min(300, max(8, math.ceil(_STEPS / per_epoch))), f"about {_STEPS} steps")
     decide("lr", 1e-3 if config.optimizer == "adamw" else 1e-2, f"usual for {config.optimizer}")
-    decide("class_weights", *_weighting(report))
+    decide("class_weights", *_weighting(train_set, report))
     return Plan(config.model_copy(update=found), reasons)
 
 
@@ -94,6 +96,12 @@ def split_data(
     names = {name.lower(): name for name in data.splits}
     val_name = next((names[n] for n in ("val", "valid", "validation") if n in names), None)
     train_name = next((names[n] for n in ("train", "training") if n in names), None)
+    kept_back = {n for n in data.splits if n == val_name or n.lower() in ("test", "testing")}
+    others = [n for n in data.splits if n not in kept_back]
+    if train_name is None and len(others) == 1:  # images in no split, beside a test split
+        train_name = others[0]
+    if train_name is None and kept_back:
+        raise DataError(f"{data.name}: no split to train on among {', '.join(data.splits)}; call one 'train'")
     if val_name and train_name:
         return data.select(train_name), data.select(val_name), f"the data's own split '{val_name}'"
     pool = data.select(train_name) if train_name else data
@@ -107,11 +115,11 @@ def split_data(
     return pool.subset(sorted(order[held:].tolist())), pool.subset(sorted(order[:held].tolist())), why
 
 
-def class_weights(kind: str | None, report: CheckReport) -> np.ndarray | None:
-    """K float32 weights for the loss, or None."""
+def class_weights(kind: str | None, train_set: Dataset[Sample], report: CheckReport) -> np.ndarray | None:
+    """K float32 weights for the loss from the training split, or None."""
     if kind in (None, "none"):
         return None
-    weights = report.class_weights()
+    weights = report.class_weights(_counted_split(train_set, report))
     weights = np.sqrt(weights) if kind == "sqrt-median" else weights
     return np.clip(weights, 0.1, 10.0).astype(np.float32)
 
@@ -121,8 +129,13 @@ def _comfortable(height: int, width: int) -> tuple[int, int]:
     return max(32, round(width * factor / 8) * 8), max(32, round(height * factor / 8) * 8)
 
 
-def _weighting(report: CheckReport) -> tuple[str, str]:
-    weights = report.class_weights()
+def _counted_split(train_set: Dataset[Sample], report: CheckReport) -> str:
+    """The part of the report that the training images are in."""
+    return train_set.split if train_set.split in report.splits else next(iter(report.splits))
+
+
+def _weighting(train_set: Dataset[Sample], report: CheckReport) -> tuple[str, str]:
+    weights = report.class_weights(_counted_split(train_set, report))
     present = weights[weights > 0]
     ratio = float(present.max() / present.min()) if len(present) else 1.0
     choice = "sqrt-median" if ratio > _IMBALANCE else "none"

@@ -94,10 +94,17 @@ class RunFolder:
             raise UsageError(
                 f"{path}: not a run folder (no config.yaml); start one with pixelwise train --out {path}"
             )
-        values = yaml.safe_load(folder.config.read_text())
+        try:
+            values = yaml.safe_load(folder.config.read_text())
+            data = json.loads(folder.data.read_text())
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(
+                f"{path}: config.yaml or data.json is damaged ({reason}); start a new run"
+            ) from None
         if not isinstance(values, dict):
             raise DataError(f"{folder.config}: damaged; start a new run")
-        return folder, make_config(values, str(folder.config)), json.loads(folder.data.read_text())
+        return folder, make_config(values, str(folder.config)), data
 
     def history(self) -> list[dict[str, Any]]:
         """The lines of ``metrics.jsonl``; a last line that was cut off by a crash is dropped."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from pixelwise import models
@@ -46,7 +47,8 @@ def make_fabric(config: TrainConfig) -> Fabric:
             accelerator=accelerator,
             devices=ranks,
             num_nodes=_processes() // ranks,
-            strategy="ddp" if _processes() > 1 else "auto",
+            # Own running statistics in every process; they are averaged before each validation.
+            strategy=DDPStrategy(broadcast_buffers=False) if _processes() > 1 else "auto",
             precision="bf16-mixed" if config.precision == "bf16" else "32-true",
         )
         fabric.launch()

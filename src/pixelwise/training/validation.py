@@ -10,12 +10,10 @@ from torch import Tensor
 
 from pixelwise.augment import resize_sample
 from pixelwise.bundles import WorkingScale
-from pixelwise.inference.tiling import blend_tiles
+from pixelwise.inference.tiling import blend_tiles, padded_logits
 from pixelwise.metrics import ConfusionMatrix
 from pixelwise.sample import Sample
 from pixelwise.training.loader import SampleCache, eval_batches
-
-_OVERLAP = 0.25
 
 Forward = Callable[[Tensor], Tensor]
 """B×H×W×C uint8 pixels to B×K×H×W logits."""
@@ -54,12 +52,15 @@ def count_tiles(
 ) -> None:
     """Add every image at its own scale in overlapping tiles, as the Segmenter does; memory stays bounded."""
 
+    def run(pixels: np.ndarray) -> np.ndarray:
+        return forward(torch.from_numpy(pixels[None]))[0].float().cpu().numpy()
+
     def logits_of(pixels: np.ndarray) -> np.ndarray:
-        return forward(torch.from_numpy(np.ascontiguousarray(pixels[None])))[0].float().cpu().numpy()
+        return padded_logits(pixels, run)
 
     for index in indices:
         sample = cache[index]
         assert sample.mask is not None
-        for top, band in blend_tiles(sample.image, (working.height, working.width), logits_of, _OVERLAP):
+        for top, band in blend_tiles(sample.image, (working.height, working.width), logits_of):
             labels = (band[0] > 0).astype(np.uint8) if len(band) == 1 else band.argmax(axis=0)
             matrix.update(labels, sample.mask[top : top + band.shape[1]])

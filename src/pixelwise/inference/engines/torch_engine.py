@@ -7,7 +7,7 @@ import torch
 
 from pixelwise import models
 from pixelwise.bundles import Bundle
-from pixelwise.errors import UsageError
+from pixelwise.errors import DataError, UsageError
 from pixelwise.inference.engines.base import Wanted
 
 
@@ -22,7 +22,13 @@ class TorchEngine:
         self.precision = "bf16" if precision == "bf16" else "fp32"
         network = models.create(**manifest.arguments)
         weights = {key: torch.from_numpy(value.astype(np.float32)) for key, value in bundle.state().items()}
-        network.load_state_dict(weights, strict=False)
+        missing, unexpected = network.load_state_dict(weights, strict=False)
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if missing or unexpected:
+            raise DataError(
+                f"{bundle.weights}: does not fit {manifest.architecture} of this version "
+                f"({(missing + unexpected)[0]}); use --engine openvino, which needs only the graph"
+            )
         self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
         self.mean = torch.tensor(manifest.mean, device=self.device).view(1, -1, 1, 1)
         self.std = torch.tensor(manifest.std, device=self.device).view(1, -1, 1, 1)
