@@ -277,11 +277,12 @@ def _new_trainer(
 ) -> Trainer:
     """Check, plan and build; the run folder is made last, when nothing can be wrong any more."""
     from pixelwise.training.config import make_config
-    from pixelwise.training.plan import class_weights, make_plan, split_data
     from pixelwise.training.run import RunFolder
 
     config = make_config(settings)
     trainer_class, choose_precision = _import_training()
+    from pixelwise.training.plan import class_weights, make_plan, split_data
+
     dataset = source.dataset()
     folder = RunFolder(Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}")
     folder.must_be_new()
@@ -308,7 +309,6 @@ def _resumed_trainer(
     path: Path, source: _Source, say: Progress, transform: Callable[[Sample], Sample] | None
 ) -> Trainer:
     """Build the trainer that a run folder describes and take up its last checkpoint."""
-    from pixelwise.training.plan import class_weights, split_data
     from pixelwise.training.run import RunFolder
 
     folder, config, stored = RunFolder.open(path)
@@ -316,6 +316,8 @@ def _resumed_trainer(
     if source.data is None:
         raise UsageError(f"{path} was started from a data set in memory; pass its folder again with --data")
     trainer_class, _ = _import_training()
+    from pixelwise.training.plan import class_weights, split_data
+
     dataset = source.dataset()
     train_set, val_set, _ = split_data(dataset, config.val_fraction, config.seed)
     if _identity(train_set, val_set) != stored["identity"]:
