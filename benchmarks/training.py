@@ -106,7 +106,7 @@ def make_trainer(train_set: Dataset[Sample], val_set: Dataset[Sample], epochs: i
     config = config.model_copy(update={"precision": choose_precision("cpu")[0]})
     folder = RunFolder(path)
     folder.create(config, {}, {}, {})
-    weights = class_weights(config.class_weights, report)
+    weights = class_weights(config.class_weights, train_set, report)
     return Trainer(config, train_set, val_set, folder, class_weights=weights)
 
 

@@ -14,7 +14,6 @@ from pixelwise.cli.display import Display
 from pixelwise.cli.options import Classes, Format, Json, Mapping, Quiet, parse_classes, parse_mapping
 from pixelwise.errors import UsageError
 from pixelwise.training.config import TrainConfig, make_config, read_config
-from pixelwise.training.run import is_main_process
 
 
 def _train(
@@ -36,6 +35,7 @@ def _train(
     Example: pixelwise train --data data/street --arch deeplabv3plus --size 480x360 --out runs/street
     """
     from pixelwise.api import train
+    from pixelwise.training.run import is_main_process
 
     if data is None and resume is None:
         raise UsageError("give --data FOLDER to train on, or --resume RUN to go on with a run")
