@@ -43,7 +43,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 _LOG_EVERY = 10  # steps
 _SAVE_EVERY = 300  # seconds
-_CACHE_BYTES = 512 << 20  # decoded samples, training and validation together
+_CACHE_BYTES = 256 << 20  # decoded samples, training and validation together
 _AUXILIARY = 0.4  # weight of auxiliary heads
 
 
