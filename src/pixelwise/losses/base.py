@@ -15,7 +15,8 @@ class Loss(nn.Module):
 
     Called as ``loss(logits, target, weight=None)``:
 
-    - ``logits``: B×K×H×W float. Computed in float32 also inside autocast (float64 stays float64).
+    - ``logits``: B×K×H×W float, or B×K×D×H×W for volumes. Computed in float32 also inside autocast (float64
+      stays float64).
     - ``target``: B×H×W integer class ids; B×K×H×W of 0 and 1 when ``multilabel``; 0 and 1 when K is 1.
       Never written to.
     - ``weight``: optional B×H×W float, the importance of each pixel.
@@ -52,9 +53,34 @@ class Loss(nn.Module):
         """Boolean, True where the target is not ignored."""
         return target != self.ignore_index
 
+    def per_class(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What losses over regions compare, class by class.
+
+        Returns
+        -------
+        probabilities
+            B×K×H×W, the softmax over K classes; the sigmoid for one class and for multilabel.
+        positive
+            B×K×H×W of 0 and 1 in the same dtype: where the target is that class; 0 where it is ignored.
+        valid
+            B×K×H×W boolean (an expanded view): False where the target is ignored.
+        """
+        binary = self.multilabel or logits.shape[1] == 1
+        probabilities = logits.sigmoid() if binary else logits.softmax(dim=1)
+        if not self.multilabel:
+            target = target.unsqueeze(1)
+        if binary:
+            classes = torch.ones((), dtype=target.dtype, device=target.device)
+        else:
+            classes = torch.arange(logits.shape[1], device=target.device)
+            classes = classes.view(1, -1, *(1 for _ in logits.shape[2:]))
+        valid = self.valid(target)
+        positive = ((target == classes) & valid).to(logits)
+        return probabilities, positive, valid.expand_as(positive)
+
     def _check_shapes(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> None:
-        batch, _, height, width = logits.shape
-        pixels = (batch, height, width)
+        batch, _, *sides = logits.shape
+        pixels = (batch, *sides)
         expected = tuple(logits.shape) if self.multilabel else pixels
         if tuple(target.shape) != expected:
             raise UsageError(

@@ -26,6 +26,10 @@ class TrainConfig(BaseModel):
         "auto",
         description="encoder weights: 'imagenet', a file, 'none', or 'auto' (imagenet where shipped)",
     )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="further arguments of the network, e.g. 'output_stride=8, rates=[6, 12, 18, 24]'",
+    )
     head: Literal["softmax", "binary"] = Field("softmax", description="'binary': one sigmoid for two classes")
 
     # How large, how long
@@ -97,6 +101,19 @@ class TrainConfig(BaseModel):
         if isinstance(value, list | tuple) and len(value) == 2 and min(value) < 32:
             raise ValueError("both sides must be at least 32 px")
         return value
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _parse_options(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            options = yaml.safe_load("{" + value.replace("=", ": ") + "}")
+        except yaml.YAMLError:
+            options = None
+        if not isinstance(options, dict) or None in options.values():
+            raise ValueError("expected NAME=VALUE, NAME=VALUE such as 'output_stride=8, rates=[6, 12, 18]'")
+        return options
 
     @field_validator("scale_range", mode="before")
     @classmethod

@@ -122,6 +122,7 @@ def make_network(config: TrainConfig, num_classes: int) -> SegmentationNetwork:
         encoder=config.encoder,
         variant=config.variant,
         weights=weights,
+        **config.options,
     )
 
 

@@ -1,0 +1,149 @@
+"""Every image network on CamVid under one budget, and the claims of the KSAC and GCN papers.
+
+    python benchmarks/networks.py --data DIR --out DIR [--runs fcn8s unet ...] [--epochs 8] [--speed]
+
+Practical variants on tf_efficientnet_lite0 with the packaged ImageNet weights, 240x180, the same images in the
+same order, the same augmentation, optimiser and schedule for all; nothing is tuned for one of them. The number
+reported is that of the LAST validation, so that nothing is chosen on it. A run that was stopped goes on where it
+was, one that is done is not repeated. ``--speed`` measures prediction afterwards, the networks taking turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+import pixelwise as pw
+from pixelwise import models
+from pixelwise.augment import resize_sample
+from pixelwise.data import check
+from pixelwise.io import write_json
+from pixelwise.metrics import ConfusionMatrix
+from pixelwise.models.table import count
+from pixelwise.training.config import make_config
+from pixelwise.training.loop import Trainer
+from pixelwise.training.plan import class_weights, make_plan
+from pixelwise.training.run import RunFolder
+from pixelwise.training.setup import choose_precision
+
+SIZE, BATCH = (180, 240), 8
+BAND = 3
+"""Pixels on either side of an edge between classes that count as its band."""
+
+# At output stride 8 the deepest map is 30x23, about what the papers' 513-pixel crops give at stride 16: at
+# stride 16 it would be 15x12, where a 3x3 kernel of rate 18 has no second tap inside the map.
+_CONTEXT = {"output_stride": 8}
+_ASPP = {**_CONTEXT, "separable": False}
+
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    **{
+        name: (name, {})
+        for name in (
+            "deeplabv3plus",
+            "unet",
+            "fcn8s",
+            "fcn16s",
+            "fcn32s",
+            "gcn",
+            "ksac",
+            "deeplabv3",
+            "deeplabv2",
+            "deeplabv1",
+            "fcn",
+        )
+    },
+    "gcn, no refinement": ("gcn", {"boundary_refinement": False}),
+    "aspp 6-12-18": ("deeplabv3plus", {**_ASPP, "rates": [6, 12, 18]}),
+    "ksac 6-12-18": ("ksac", {**_CONTEXT, "rates": [6, 12, 18]}),
+    "aspp 6-12-18-24": ("deeplabv3plus", {**_ASPP, "rates": [6, 12, 18, 24]}),
+    "ksac 6-12-18-24": ("ksac", {**_CONTEXT, "rates": [6, 12, 18, 24]}),
+}
+
+
+def make_trainer(data: Any, val: Any, name: str, epochs: int, path: Path) -> Trainer:
+    """A new trainer for one run, or the one that was stopped."""
+    arch, options = RUNS[name]
+    settings = {"arch": arch, "options": options, "size": (SIZE[1], SIZE[0]), "batch": BATCH}
+    config = make_config({**settings, "epochs": epochs, "validate_every": epochs})
+    report = check(data)
+    config = make_plan(config, data, report).config
+    config = config.model_copy(update={"precision": choose_precision("cpu")[0]})
+    folder = RunFolder(path)
+    started = folder.last.is_file()
+    if not started:
+        folder.create(config, {}, {}, {})
+    weights = class_weights(config.class_weights, data, report)
+    trainer = Trainer(config, data, val, folder, class_weights=weights)
+    if started:
+        trainer.resume()
+    return trainer
+
+
+@torch.inference_mode()
+def judge(trainer: Trainer, val: Any) -> dict[str, Any]:
+    """mIoU, and pixel accuracy inside regions and in the band around the edges between classes."""
+    network, ignore = trainer.to_judge.eval(), val.labels.ignore
+    matrix = ConfusionMatrix(len(val.labels), ignore)
+    near, far = ConfusionMatrix(len(val.labels), ignore), ConfusionMatrix(len(val.labels), ignore)
+    kernel = np.ones((2 * BAND + 1, 2 * BAND + 1), np.uint8)
+    for sample in val:
+        small = resize_sample(sample, SIZE)
+        pixels = torch.from_numpy(small.image[None])
+        labels = network(trainer._normalise(pixels)).argmax(1)[0].numpy().astype(np.uint8)
+        # An edge is where the 3x3 neighbourhood holds two classes; the ignored id makes no edge of its own.
+        known = small.mask != ignore
+        low = cv2.erode(np.where(known, small.mask, 255).astype(np.uint8), np.ones((3, 3), np.uint8))
+        high = cv2.dilate(np.where(known, small.mask, 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+        band = cv2.dilate((known & (low != high)).astype(np.uint8), kernel) > 0
+        matrix.update(labels, small.mask)
+        near.update(labels, np.where(band, small.mask, ignore))
+        far.update(labels, np.where(band, ignore, small.mask))
+    return {
+        "mean_iou": float(matrix.mean_iou()),
+        "pixel_accuracy": float(matrix.pixel_accuracy()),
+        "band_accuracy": float(near.pixel_accuracy()),
+        "interior_accuracy": float(far.pixel_accuracy()),
+        "band_iou": float(near.mean_iou()),
+        "interior_iou": float(far.mean_iou()),
+    }
+
+
+def train(name: str, data: Any, val: Any, epochs: int, out: Path) -> None:
+    """One run from wherever it stands to its result file."""
+    path = out / name.replace(", ", "-").replace(" ", "-")
+    result = path / "result.json"
+    if result.is_file():
+        return
+    trainer = make_trainer(data, val, name, epochs, path)
+    run = trainer.fit()
+    if not run.finished:
+        raise SystemExit(f"{name}: {run.reason}")
+    found = judge(trainer, val)
+    write_json(result, {"name": name, **found, "steps": run.steps, "minutes": run.seconds / 60})
+    print(f"{name}: {json.dumps(found)}, {run.seconds / 60:.1f} minutes", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
+    parser.add_argument("--epochs", type=int, default=8)
+    arguments = parser.parse_args()
+    data, val = pw.read(arguments.data, split="train"), pw.read(arguments.data, split="val")
+    for name in arguments.runs:
+        train(name, data, val, arguments.epochs, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
