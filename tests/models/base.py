@@ -15,9 +15,17 @@ from torch import Tensor, nn
 
 from pixelwise import models
 from pixelwise.errors import UsageError
-from pixelwise.models.network import MIN_SIZE, MIN_TRACED_SIZE, SegmentationNetwork, out_of_place
+from pixelwise.models.network import SegmentationNetwork, out_of_place
 
-SIZES = [(32, 32), (33, 47), (64, 96)]
+# By number of axes: images and volumes.
+SIZES = {2: [(32, 32), (33, 47), (64, 96)], 3: [(8, 8, 8), (9, 14, 11), (16, 24, 16)]}
+SIZE = {2: (40, 72), 3: (10, 16, 18)}
+LARGE = {2: (64, 96), 3: (16, 24, 32)}
+ONNX_SIZES = {
+    2: [(1, (32, 32)), (2, (33, 47)), (1, (71, 64))],
+    3: [(1, (8, 8, 8)), (2, (9, 14, 11)), (1, (17, 16, 9))],
+}
+TOO_SMALL = {2: ((31, 40), "32x32 pixels, not 40x31"), 3: ((8, 7, 9), "8x8x8 voxels, not 8x7x9")}
 
 
 class NetworkTests:
@@ -26,6 +34,8 @@ class NetworkTests:
     name: ClassVar[str]
     variant: ClassVar[str] = "default"
     options: ClassVar[dict[str, Any]] = {}
+    axes: ClassVar[int] = 2
+    """2 for networks that take images, 3 for those that take volumes."""
     starts_at_zero: ClassVar[tuple[str, ...]] = ()
     """Prefixes of parameters that the paper starts at zero: made random where their effect is tested."""
 
@@ -44,35 +54,36 @@ class NetworkTests:
                 nn.init.normal_(parameter, std=0.01)
         return network.eval()
 
-    @pytest.mark.parametrize("size", SIZES)
     @torch.no_grad()
-    def test_logits_have_the_size_of_the_image(
-        self, network: SegmentationNetwork, size: tuple[int, int]
-    ) -> None:
-        logits = network(_images(2, *size))
-        assert type(logits) is Tensor
-        assert logits.shape == (2, 3, *size)
-        assert logits.isfinite().all()
+    def test_logits_have_the_size_of_the_image(self, network: SegmentationNetwork) -> None:
+        assert network.axes == self.axes
+        for size in SIZES[self.axes]:
+            logits = network(_images(2, *size))
+            assert type(logits) is Tensor
+            assert logits.shape == (2, 3, *size)
+            assert logits.isfinite().all()
 
     @pytest.mark.parametrize(("num_classes", "in_channels"), [(1, 1), (2, 3), (21, 5)])
     def test_any_number_of_classes_and_channels(self, num_classes: int, in_channels: int) -> None:
         with torch.device("meta"):
             network = self.create(num_classes, in_channels, multilabel=num_classes == 2).eval()
-            assert network(torch.empty(1, in_channels, 40, 56)).shape == (1, num_classes, 40, 56)
+            size = SIZE[self.axes]
+            assert network(torch.empty(1, in_channels, *size)).shape == (1, num_classes, *size)
         assert network.num_classes == num_classes
         assert network.in_channels == in_channels
         assert network.multilabel == (num_classes == 2)
         assert len(network.preprocessing.mean) == len(network.preprocessing.std) == in_channels
 
     def test_smaller_images_are_refused(self, network: SegmentationNetwork) -> None:
-        with pytest.raises(UsageError, match=f"at least {MIN_SIZE}x{MIN_SIZE} pixels, not 40x31"):
-            network(torch.zeros(1, 3, 31, 40))
+        size, message = TOO_SMALL[self.axes]
+        with pytest.raises(UsageError, match=f"at least {message}"):
+            network(torch.zeros(1, 3, *size))
 
     def test_trains_on_a_batch_of_one(self, network: SegmentationNetwork) -> None:
         state = {name: value.clone() for name, value in network.state_dict().items()}
         network.train()
         try:
-            assert network(_images(1, 64, 96)).isfinite().all()
+            assert network(_images(1, *LARGE[self.axes])).isfinite().all()
         finally:
             network.load_state_dict(state)
             network.eval()
@@ -81,7 +92,7 @@ class NetworkTests:
         state = {name: value.clone() for name, value in network.state_dict().items()}
         network.train()
         try:
-            network(_images(3, 40, 72)).square().mean().backward()
+            network(_images(3, *SIZE[self.axes])).square().mean().backward()
             without = [
                 name
                 for name, parameter in network.named_parameters()
@@ -102,7 +113,7 @@ class NetworkTests:
     def test_stages_make_the_forward_pass_and_change_nothing_in_place(
         self, network: SegmentationNetwork
     ) -> None:
-        image = _images(2, 40, 72)
+        image = _images(2, *SIZE[self.axes])
         features, copies = {"image": image}, {"image": image.clone()}
         stages = network.stages()
         assert len({stage.name for stage in stages}) == len(stages)
@@ -116,7 +127,7 @@ class NetworkTests:
 
     @torch.no_grad()
     def test_deep_features_may_be_those_of_an_earlier_frame(self, network: SegmentationNetwork) -> None:
-        first, second = _images(1, 40, 72), _images(1, 40, 72).flip(3)
+        first, second = _images(1, *SIZE[self.axes]), _images(1, *SIZE[self.axes]).flip(-1)
         old = {"image": first}
         for stage in network.stages():
             old = stage.run(old)
@@ -127,18 +138,19 @@ class NetworkTests:
 
     @torch.no_grad()
     def test_channels_last_gives_the_same(self, network: SegmentationNetwork) -> None:
-        image = _images(2, 40, 72)
+        image = _images(2, *SIZE[self.axes])
         expected = network(image)
-        network.to(memory_format=torch.channels_last)
+        last = {2: torch.channels_last, 3: torch.channels_last_3d}[self.axes]
+        network.to(memory_format=last)
         try:
-            found = network(image.to(memory_format=torch.channels_last))
+            found = network(image.to(memory_format=last))
         finally:
             network.to(memory_format=torch.contiguous_format)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item())
 
     @torch.no_grad()
     def test_repeats_itself(self, network: SegmentationNetwork) -> None:
-        image = _images(2, 40, 72)
+        image = _images(2, *SIZE[self.axes])
         assert torch.equal(network(image), network(image))
 
     @torch.no_grad()
@@ -146,7 +158,7 @@ class NetworkTests:
         save_file(network.state_dict(), tmp_path / "model.safetensors")
         rebuilt = models.create(**json.loads(json.dumps(network.arguments))).eval()
         rebuilt.load_state_dict(load_file(tmp_path / "model.safetensors"))
-        image = _images(1, 40, 72)
+        image = _images(1, *SIZE[self.axes])
         assert torch.equal(rebuilt(image), network(image))
         assert rebuilt.arguments == network.arguments
         assert "weights" not in rebuilt.arguments
@@ -154,24 +166,26 @@ class NetworkTests:
     @torch.no_grad()
     def test_onnx_gives_the_same_at_every_size(self, network: SegmentationNetwork, tmp_path: Path) -> None:
         run = export(network, tmp_path / "graph.onnx")
-        for batch, size in [(1, (32, 32)), (2, (33, 47)), (1, (71, 64))]:
+        for batch, size in ONNX_SIZES[self.axes]:
             image = _images(batch, *size)
             expected = network(image).numpy()
             np.testing.assert_allclose(run(image), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
 
 
-def _images(batch: int, height: int, width: int) -> Tensor:
-    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height * width))
+def _images(batch: int, *size: int) -> Tensor:
+    generator = torch.Generator().manual_seed(size[-2] * size[-1])
+    return torch.randn(batch, 3, *size, generator=generator)
 
 
-def export(network: nn.Module, path: Path) -> Any:
-    """Export with free batch, height and width; return what runs the graph on a tensor."""
+def export(network: SegmentationNetwork, path: Path) -> Any:
+    """Export with free batch and sides; return what runs the graph on a tensor."""
+    sides = ("depth", "height", "width")[-network.axes :]
+    # One more than the smallest, whose deepest map may be one pixel, of which torch makes a special case.
     dimensions = {
         0: torch.export.Dim("batch", min=1),
-        2: torch.export.Dim("height", min=MIN_TRACED_SIZE),
-        3: torch.export.Dim("width", min=MIN_TRACED_SIZE),
+        **{i: torch.export.Dim(side, min=network.min_size + 1) for i, side in enumerate(sides, start=2)},
     }
-    example = _images(2, 64, 80)
+    example = _images(2, *{2: (64, 80), 3: (16, 20, 24)}[network.axes])
     with out_of_place(network):
         program = torch.export.export(network, (example,), dynamic_shapes=(dimensions,))
         graph = torch.onnx.export(program, (example,), dynamo=True, optimize=False, verbose=False)

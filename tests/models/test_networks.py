@@ -68,6 +68,19 @@ class TestPaperDeepLabV3Plus(NetworkTests):
     variant = "paper"
 
 
+class TestUNet3D(NetworkTests):
+    name = "unet3d"
+    axes = 3
+    options = THIN
+
+
+class TestPaperUNet3D(NetworkTests):
+    name = "unet3d"
+    variant = "paper"
+    axes = 3
+    options = {"width": 0.0625}
+
+
 def test_every_network_and_variant_is_tested() -> None:
     tested = {(cls.name, cls.variant) for cls in NetworkTests.__subclasses__()}
     known = {(name, variant) for name, entry in ARCHITECTURES.items() for variant in entry.variants}

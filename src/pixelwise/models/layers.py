@@ -16,12 +16,13 @@ from pixelwise.errors import UsageError
 
 
 def resize(x: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Bilinear resampling of B×C×H×W features to ``size`` (height, width).
+    """Bilinear resampling of B×C×H×W features to ``size`` (height, width); trilinear of B×C×D×H×W.
 
     >>> resize(torch.zeros(1, 2, 4, 4), (7, 9)).shape
     torch.Size([1, 2, 7, 9])
     """
-    return F.interpolate(x, size=tuple(size), mode="bilinear", align_corners=align_corners)
+    mode = "bilinear" if x.ndim == 4 else "trilinear"
+    return F.interpolate(x, size=tuple(size), mode=mode, align_corners=align_corners)
 
 
 class ConvNormAct(nn.Sequential):
@@ -123,6 +124,18 @@ def replace_same_convolutions(module: nn.Module) -> None:
         setattr(module, name, same)
 
 
+def interpolate_grid(x: Tensor, factor: int, size: Sequence[int]) -> Tensor:
+    """Caffe's Interp: n + 1 values on every ``factor``-th pixel become factor·n + 1, cropped to ``size``.
+
+    The values themselves stay where they are, at multiples of ``factor`` (align_corners=True).
+
+    >>> interpolate_grid(torch.tensor([[[[0.0, 4.0]] * 2]]), 4, (1, 4)).tolist()
+    [[[[0.0, 1.0, 2.0, 3.0]]]]
+    """
+    height, width = ((side - 1) * factor + 1 for side in x.shape[-2:])
+    return crop(resize(x, (height, width), align_corners=True), 0, 0, size)
+
+
 class CeilMaxPool2d(nn.MaxPool2d):
     """2×2 max pooling to ceil(size / 2), for maps without negative values (after a ReLU).
 
@@ -151,7 +164,7 @@ def scale_channels(channels: int, width: float) -> int:
 def initialise_he(module: nn.Module) -> None:
     """He initialisation (normal, by fan-in) of every convolution in ``module``; biases become zero."""
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Conv3d | nn.ConvTranspose3d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
@@ -159,25 +172,75 @@ def initialise_he(module: nn.Module) -> None:
 
 def crop(x: Tensor, top: int, left: int, size: Sequence[int]) -> Tensor:
     """The window of ``size`` (height, width) of B×C×H×W that starts at (``top``, ``left``)."""
-    if torch.compiler.is_compiling():
-        # A traced slice has to be proven inside the map for every size; gathering rows and columns has not.
-        rows = torch.arange(size[0], device=x.device) + top
-        columns = torch.arange(size[1], device=x.device) + left
-        return x.index_select(2, rows).index_select(3, columns)
-    return x.narrow(2, top, size[0]).narrow(3, left, size[1])
+    return window(x, (top, left), size)
+
+
+def window(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
+    """The window of ``size`` that starts at ``start``, in features of any number of axes after B×C."""
+    for dim, (first, length) in enumerate(zip(start, size, strict=True), start=2):
+        if torch.compiler.is_compiling():
+            # A traced slice has to be proven inside the map for every size; gathering has not.
+            x = x.index_select(dim, torch.arange(length, device=x.device) + first)
+        else:
+            x = x.narrow(dim, first, length)
+    return x
 
 
 def mirror_pad(x: Tensor, before: int, size: Sequence[int]) -> Tensor:
-    """Extend B×C×H×W to ``size`` (height, width) by mirroring at the border pixels, as often as needed.
+    """Extend the axes after B×C to ``size`` by mirroring at the borders, as often as needed.
 
-    ``before`` pixels go above and left, the rest below and right.
+    ``before`` pixels go in front of every axis (above and left), the rest behind.
 
     >>> mirror_pad(torch.tensor([[[[1.0, 2.0, 3.0]] * 3]]), 3, (3, 9))[0, 0, 0].tolist()
     [2.0, 3.0, 2.0, 1.0, 2.0, 3.0, 2.0, 1.0, 2.0]
     """
-    for dim, target in zip((2, 3), size, strict=True):
+    for dim, target in enumerate(size, start=2):
         # As a tensor: ONNX has no remainder by a traced number.
         last = torch.full((1,), x.shape[dim] - 1, device=x.device)
         position = (torch.arange(target, device=x.device) - before).remainder(2 * last)
         x = x.index_select(dim, last - (last - position).abs())
     return x
+
+
+def bilinear_kernel(size: int) -> Tensor:
+    """The size×size kernel with which a deconvolution interpolates bilinearly.
+
+    >>> bilinear_kernel(4)[0].tolist()
+    [0.0625, 0.1875, 0.1875, 0.0625]
+    """
+    factor = (size + 1) // 2
+    centre = factor - 1 if size % 2 == 1 else factor - 0.5
+    profile = 1 - (torch.arange(size) - centre).abs() / factor
+    return torch.outer(profile, profile)
+
+
+class BilinearDeconvolution(nn.Module):
+    """An unpadded deconvolution without bias that starts as bilinear interpolation of every channel.
+
+    Parameters
+    ----------
+    channels
+        Input and output channels.
+    kernel_size, stride
+        Of the deconvolution; twice the stride is bilinear upsampling by the stride.
+    learned
+        True: a parameter, channels×channels×k×k, zero off the diagonal at first. False: fixed.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, kernel_size: int, stride: int, learned: bool) -> None:
+        super().__init__()
+        self.stride = stride
+        kernel = bilinear_kernel(kernel_size)
+        if learned:
+            diagonal = torch.eye(channels)[:, :, None, None]
+            self.weight = nn.Parameter(diagonal * kernel)
+            self.groups = 1
+        else:
+            self.register_buffer("weight", kernel[None, None], persistent=False)
+            self.groups = channels
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        weight = self.weight.expand(self.groups, -1, -1, -1) if self.groups > 1 else self.weight
+        return F.conv_transpose2d(x, weight, stride=self.stride, groups=self.groups)

@@ -1,10 +1,10 @@
-"""The base class of every network that labels the pixels of an image."""
+"""The base class of every network that labels the pixels of an image or the voxels of a volume."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 MIN_SIZE = 32
-"""The smallest image height and width that every network takes, in pixels."""
+"""The smallest image height and width that every network for images takes, in pixels."""
 
 MIN_TRACED_SIZE = MIN_SIZE + 1
 """The least height and width to promise ``torch.export``: at 32 the deepest map of many encoders is a single
@@ -45,7 +45,7 @@ class TrainingOutput(NamedTuple):
 
 
 class SegmentationNetwork(nn.Module):
-    """An image in, one logit per class and pixel out, at the input's size.
+    """An image (or volume) in, one logit per class and pixel (or voxel) out, at the input's size.
 
     A subclass builds its layers and defines :meth:`stages`; everything else is here. K = 1 is binary
     (sigmoid), ``multilabel`` gives K independent sigmoids, else a softmax over K; the network only returns
@@ -70,15 +70,25 @@ class SegmentationNetwork(nn.Module):
     encoder
         The part with pretrained weights, or None.
     loss_stride
-        Training labels are shrunk by this factor before the loss (8 for DeepLab v1 and v2, else 1).
+        Training labels and logits meet at every so-manieth pixel only (8 for DeepLab v1 and v2 as published,
+        else 1).
+    auxiliary_weight
+        The weight of the loss of each auxiliary head.
+    axes
+        The number of axes after B×C: 2 for images, 3 for volumes (depth, height, width).
+    min_size
+        The smallest side of an input.
 
     Raises
     ------
     UsageError
-        ``num_classes`` or ``in_channels`` is below 1, or an image is smaller than 32 pixels.
+        ``num_classes`` or ``in_channels`` is below 1, or a side of the input is below ``min_size``.
     """
 
-    loss_stride: int = 1
+    loss_stride: ClassVar[int] = 1
+    auxiliary_weight: ClassVar[float] = 0.4
+    axes: ClassVar[int] = 2
+    min_size: ClassVar[int] = MIN_SIZE
     encoder: Encoder | None
 
     def __init__(self, num_classes: int, in_channels: int = 3, multilabel: bool = False) -> None:
@@ -110,20 +120,24 @@ class SegmentationNetwork(nn.Module):
         return ()
 
     def forward(self, x: Tensor) -> Tensor | TrainingOutput:
-        """Return B×K×H×W logits for normalised B×C×H×W float images, H and W at least 32.
+        """Return B×K×H×W logits for normalised B×C×H×W float images, no side below ``min_size``.
 
-        With auxiliary heads, a :class:`TrainingOutput` in training mode.
+        B×K×D×H×W for volumes. With auxiliary heads, a :class:`TrainingOutput` in training mode.
         """
-        if x.shape[-2] < MIN_SIZE or x.shape[-1] < MIN_SIZE:
-            raise UsageError(
-                f"images must be at least {MIN_SIZE}x{MIN_SIZE} pixels, not {x.shape[-1]}x{x.shape[-2]}: "
-                "enlarge or pad them"
-            )
+        if any(side < self.min_size for side in x.shape[2:]):
+            raise UsageError(self._too_small(x.shape[2:]))
         features: Features = {"image": x}
         for stage in self.stages():
             features = stage.run(features)
         auxiliary = self.auxiliary(features) if self.training else ()
         return TrainingOutput(features["logits"], auxiliary) if auxiliary else features["logits"]
+
+    def _too_small(self, sides: Sequence[int]) -> str:
+        least = "x".join([str(self.min_size)] * self.axes)
+        if self.axes == 2:  # images are described as width x height
+            return f"images must be at least {least} pixels, not {sides[1]}x{sides[0]}: enlarge or pad them"
+        found = "x".join(map(str, sides))
+        return f"volumes must be at least {least} voxels, not {found}: enlarge or pad them"
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
         """The parameters with pretrained values, which usually learn at a lower rate."""

@@ -1,6 +1,7 @@
 """Makes ``table.json``, the numbers that ``models.list()`` shows: ``python -m pixelwise.models.table``.
 
-Networks are built on torch's meta device (shapes without memory) with 21 classes and three channels.
+Networks are built on torch's meta device (shapes without memory) with 21 classes and three channels, and
+run on one image of 512×512 pixels or one volume of 64×128×128 voxels.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pixelwise.io.atomic import atomic_write
 from pixelwise.models import ARCHITECTURES, create
 
 NUM_CLASSES = 21
-IMAGE_SIZE = 512
+SIZES = {2: (512, 512), 3: (64, 128, 128)}
+"""By number of axes: an image, and a volume as large as patches of volumes usually are."""
 
 
 def measure(name: str) -> dict[str, float]:
@@ -24,11 +26,11 @@ def measure(name: str) -> dict[str, float]:
     Returns
     -------
     dict
-        ``parameters``, and ``gflops``: multiply-adds / 1e9 of convolutions for one 512×512 image.
+        ``parameters``, and ``gflops``: multiply-adds / 1e9 of convolutions for one image or volume.
     """
     with torch.device("meta"):
         network = create(name, num_classes=NUM_CLASSES).eval()
-        image = torch.empty(1, network.in_channels, IMAGE_SIZE, IMAGE_SIZE)
+        image = torch.empty(1, network.in_channels, *SIZES[network.axes])
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(image)
     return {
