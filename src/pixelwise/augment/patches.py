@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -84,17 +85,26 @@ class PatchSampler:
             (height, width) of the window in source pixels, when the sample is also scaled.
         """
         height, width = extent or self.size
-        y = rng.uniform(*_range_of_centres(image_size[0], height))
-        x = rng.uniform(*_range_of_centres(image_size[1], width))
-        if mask is None or rng.random() >= self.foreground:
-            return x, y
-        pixel = _rarer_pixel(mask, self.ignore, rng)
-        if pixel is None:
-            return x, y
-        row, column = pixel
-        y = float(np.clip(row + 0.5, *_range_of_centres(image_size[0], height)))
-        x = float(np.clip(column + 0.5, *_range_of_centres(image_size[1], width)))
+        y, x = draw_centre(image_size, (height, width), self.foreground, self.ignore, rng, mask)
         return x, y
+
+
+def draw_centre(
+    sides: Sequence[int],
+    extent: Sequence[float],
+    foreground: float,
+    ignore: int,
+    rng: np.random.Generator,
+    mask: np.ndarray | None,
+) -> tuple[float, ...]:
+    """The centre of a window of ``extent`` in an image of ``sides``, along any number of axes."""
+    ranges = [_range_of_centres(*pair) for pair in zip(sides, extent, strict=True)]
+    centre = [rng.uniform(*allowed) for allowed in ranges]
+    if mask is not None and rng.random() < foreground:
+        position = _rarer_position(mask, ignore, rng)
+        if position is not None:
+            centre = [float(np.clip(p + 0.5, *allowed)) for p, allowed in zip(position, ranges, strict=True)]
+    return tuple(centre)
 
 
 def _range_of_centres(length: int, extent: float) -> tuple[float, float]:
@@ -103,8 +113,8 @@ def _range_of_centres(length: int, extent: float) -> tuple[float, float]:
     return max(low, 0.0), min(high, float(length))
 
 
-def _rarer_pixel(mask: np.ndarray, ignore: int, rng: np.random.Generator) -> tuple[int, int] | None:
-    """A random pixel of a random class among those present, the commonest excepted."""
+def _rarer_position(mask: np.ndarray, ignore: int, rng: np.random.Generator) -> tuple[int, ...] | None:
+    """A random place of a random class among those present, the commonest excepted."""
     counts = np.sum([_counts(block) for _, block in _blocks(mask)], axis=0)
     if ignore < len(counts):
         counts[ignore] = 0
@@ -113,27 +123,28 @@ def _rarer_pixel(mask: np.ndarray, ignore: int, rng: np.random.Generator) -> tup
     if not len(rarer):
         return None
     chosen = rng.choice(rarer)
-    return _nth_pixel(mask, chosen, int(rng.integers(counts[chosen])))
+    return _nth_position(mask, chosen, int(rng.integers(counts[chosen])))
 
 
-def _nth_pixel(mask: np.ndarray, value: int, rank: int) -> tuple[int, int]:
+def _nth_position(mask: np.ndarray, value: int, rank: int) -> tuple[int, ...]:
     for top, block in _blocks(mask):
         found = block == value
         here = int(np.count_nonzero(found))
         if rank < here:
-            row, column = divmod(int(np.flatnonzero(found)[rank]), mask.shape[1])
-            return top + row, column
+            row, *rest = np.unravel_index(int(np.flatnonzero(found)[rank]), block.shape)
+            return (top + int(row), *map(int, rest))
         rank -= here
     raise AssertionError("the mask changed while it was searched")
 
 
 def _blocks(mask: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    rows = max(1, _BLOCK_PIXELS // mask.shape[1])
+    rows = max(1, _BLOCK_PIXELS // math.prod(mask.shape[1:]))
     for top in range(0, len(mask), rows):
         yield top, mask[top : top + rows]
 
 
 def _counts(block: np.ndarray) -> np.ndarray:
     bins = 256 if block.dtype == np.uint8 else 65536
-    counts = cv2.calcHist([np.ascontiguousarray(block)], [0], None, [bins], [0, bins])
+    plane = np.ascontiguousarray(block).reshape(len(block), -1)
+    counts = cv2.calcHist([plane], [0], None, [bins], [0, bins])
     return counts.ravel().astype(np.int64)
