@@ -24,6 +24,9 @@ LOSSES: dict[str, str] = {
     "iou": "iou:IoU",
     "tversky": "tversky:Tversky",
     "lovasz": "lovasz:Lovasz",
+    "unet_weighted": "unet_weighted:UNetWeighted",
+    "hausdorff": "hausdorff:Hausdorff",
+    "boundary": "boundary:Boundary",
 }
 """Loss name -> "module:Class" below ``pixelwise.losses``; a new one is a new entry."""
 

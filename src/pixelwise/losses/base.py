@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,8 @@ class Loss(nn.Module):
     """
 
     class_weights: Tensor | None
+    needs: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    """Weight maps that a training must compute for this loss, by name, with the options to compute them."""
 
     def __init__(
         self,
@@ -173,18 +176,27 @@ class Loss(nn.Module):
 
 
 class WeightedSum(Loss):
-    """Several losses added, each with its factor."""
+    """Several losses added, each with its factor.
+
+    Where some terms need a weight map of their own (U-Net's border map), ``weight`` is that map and goes to
+    them alone; otherwise it goes to all.
+    """
 
     def __init__(self, terms: Sequence[tuple[float, Loss]]) -> None:
         super().__init__(terms[0][1].ignore_index, terms[0][1].multilabel)
         self.factors = tuple(factor for factor, _ in terms)
         self.losses = nn.ModuleList(loss for _, loss in terms)
+        needs = [loss.needs for _, loss in terms if loss.needs]
+        if needs:
+            self.needs = needs[0]
+        if any(other != self.needs for other in needs):
+            raise UsageError(f"one weight map cannot serve losses that need different ones: {needs}")
 
     def forward(self, logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:  # noqa: D102
-        parts = [
-            factor * loss(logits, target, weight)
-            for factor, loss in zip(self.factors, self.losses, strict=True)
-        ]
+        parts = []
+        for factor, loss in zip(self.factors, self.losses, strict=True):
+            own = weight if loss.needs == self.needs else None
+            parts.append(factor * loss(logits, target, own))
         return torch.stack(parts).sum()
 
 
