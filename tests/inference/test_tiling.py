@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelwise.inference.tiling import blend_tiles, gaussian_window, tile_starts
+from pixelwise.inference.tiling import blend_tiles, gaussian_window, padded_logits, tile_starts
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,33 @@ def test_tiling_a_pixelwise_model_equals_running_it_whole(height, width, tile):
     np.testing.assert_allclose(
         np.concatenate([band for _, band in bands], axis=1), logits_of(image), rtol=1e-4
     )
+
+
+@given(
+    sides=st.tuples(st.integers(1, 30), st.integers(1, 30), st.integers(1, 30)),
+    tile=st.tuples(st.integers(8, 20), st.integers(8, 20), st.integers(8, 20)),
+)
+@settings(max_examples=20)
+def test_tiling_volumes_equals_running_them_whole(sides, tile):
+    volume = np.random.default_rng(sides[0]).normal(size=(*sides, 2)).astype(np.float32)
+
+    def logits_of(voxels: np.ndarray) -> np.ndarray:
+        assert voxels.shape[:3] == tuple(min(pair) for pair in zip(tile, sides, strict=True))
+        return padded_logits(voxels, lambda padded: np.moveaxis(padded, 3, 0))
+
+    bands = [band for _, band in blend_tiles(volume, tile, logits_of)]
+    np.testing.assert_allclose(np.concatenate(bands, axis=1), np.moveaxis(volume, 3, 0), rtol=1e-4)
+
+
+def test_tiles_of_volumes_overlap_along_every_axis():
+    corners = []
+
+    def logits_of(voxels: np.ndarray) -> np.ndarray:
+        corners.append(tuple(voxels[0, 0, 0, :3]))
+        return np.ones((1, *voxels.shape[:3]), np.float32)
+
+    place = np.moveaxis(np.indices((110, 64, 65)), 0, -1)
+    bands = [band for _, band in blend_tiles(place, (64, 64, 64), logits_of)]
+    assert corners == [(x, 0, z) for x in (0, 23, 46) for z in (0, 1)]
+    np.testing.assert_allclose(np.concatenate(bands, axis=1), 1, rtol=1e-6)
+    assert gaussian_window(64, 32, 16).min() > 0

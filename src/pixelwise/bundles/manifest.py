@@ -19,7 +19,7 @@ class WorkingScale(BaseModel):
     ``area``: the image is scaled, its proportions kept, to as many pixels as ``height`` x ``width``
     (what a model needs whose training images were all resized). ``native``: pixels are taken as they
     are (models trained on patches of large images), with tiles of ``height`` x ``width`` when the
-    image is larger than one tile.
+    image is larger than one tile; volumes always, with tiles of ``depth`` x ``height`` x ``width``.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -27,6 +27,12 @@ class WorkingScale(BaseModel):
     rule: Literal["area", "native"] = "area"
     height: int = Field(gt=0)
     width: int = Field(gt=0)
+    depth: int | None = Field(None, gt=0)
+
+    @property
+    def tile(self) -> tuple[int, ...]:
+        """(height, width), or (depth, height, width) for volumes."""
+        return (self.height, self.width) if self.depth is None else (self.depth, self.height, self.width)
 
     def size_for(self, height: int, width: int) -> tuple[int, int]:
         """The working (height, width) of an image of this size.
