@@ -1,11 +1,13 @@
 """Every image network on CamVid under one budget, and the claims of the KSAC and GCN papers.
 
-    python benchmarks/networks.py --data DIR --out DIR [--runs fcn8s unet ...] [--epochs 8] [--speed]
+    python benchmarks/networks.py --data DIR --out DIR [--runs fcn8s unet ...] [--epochs 8]
+    python benchmarks/networks.py --out DIR --report [--speed]
 
 Practical variants on tf_efficientnet_lite0 with the packaged ImageNet weights, 240x180, the same images in the
 same order, the same augmentation, optimiser and schedule for all; nothing is tuned for one of them. The number
 reported is that of the LAST validation, so that nothing is chosen on it. A run that was stopped goes on where it
-was, one that is done is not repeated. ``--speed`` measures prediction afterwards, the networks taking turns.
+was, one that is done is not repeated. ``--report`` prints the tables of what is done; with ``--speed`` it measures
+prediction too, one image of 240x180 at a time on openvino in float32, the networks taking turns.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -24,11 +27,14 @@ import torch
 import pixelwise as pw
 from pixelwise import models
 from pixelwise.augment import resize_sample
+from pixelwise.bundles import WorkingScale
 from pixelwise.data import check
+from pixelwise.inference.engines import create_engine
 from pixelwise.io import write_json
+from pixelwise.labels import LabelMap
 from pixelwise.metrics import ConfusionMatrix
-from pixelwise.models.table import count
 from pixelwise.training.config import make_config
+from pixelwise.training.export import export_bundle
 from pixelwise.training.loop import Trainer
 from pixelwise.training.plan import class_weights, make_plan
 from pixelwise.training.run import RunFolder
@@ -116,10 +122,14 @@ def judge(trainer: Trainer, val: Any) -> dict[str, Any]:
     }
 
 
+def run_folder(out: Path, name: str) -> Path:
+    """Where a run keeps its checkpoints and its result."""
+    return out / name.replace(", ", "-").replace(" ", "-")
+
+
 def train(name: str, data: Any, val: Any, epochs: int, out: Path) -> None:
     """One run from wherever it stands to its result file."""
-    path = out / name.replace(", ", "-").replace(" ", "-")
-    result = path / "result.json"
+    path, result = run_folder(out, name), run_folder(out, name) / "result.json"
     if result.is_file():
         return
     trainer = make_trainer(data, val, name, epochs, path)
@@ -127,19 +137,77 @@ def train(name: str, data: Any, val: Any, epochs: int, out: Path) -> None:
     if not run.finished:
         raise SystemExit(f"{name}: {run.reason}")
     found = judge(trainer, val)
-    write_json(result, {"name": name, **found, "steps": run.steps, "minutes": run.seconds / 60})
+    write_json(result, {"name": name, **found, "epochs": epochs, "minutes": run.seconds / 60})
     print(f"{name}: {json.dumps(found)}, {run.seconds / 60:.1f} minutes", flush=True)
+
+
+ROUNDS = 12
+
+
+def measure_speed(names: list[str]) -> dict[str, float]:
+    """Images a second of each network's bundle, the median of rounds in which all take turns."""
+    labels = LabelMap(tuple(f"class {i}" for i in range(11)))
+    image = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        engines = {}
+        for name in names:
+            arch, options = RUNS[name]
+            network = models.create(arch, 11, **options)
+            path = Path(folder) / str(len(engines))
+            working = WorkingScale(rule="native", height=SIZE[0], width=SIZE[1])
+            bundle = export_bundle(network, path, name=arch, labels=labels, working=working)
+            engines[name] = create_engine(bundle, "openvino", precision="fp32")
+        for _ in range(ROUNDS):
+            for name, engine in engines.items():
+                engine.run(image, "labels")
+                start = time.perf_counter()
+                engine.run(image, "labels")
+                seconds[name].append(time.perf_counter() - start)
+    return {name: 1 / statistics.median(times) for name, times in seconds.items()}
+
+
+def report(out: Path, speed: bool) -> None:
+    """Print the tables of the runs that are done."""
+    found = {}
+    for name in RUNS:
+        result = run_folder(out, name) / "result.json"
+        if result.is_file():
+            found[name] = json.loads(result.read_text())
+    rates = measure_speed(list(found)) if speed else {}
+    rows = {row["name"]: row for row in models.list()}
+    header = "| network | epochs | mIoU | pixel accuracy | interior | band | parameters | GFLOPs | images/s |"
+    print(header + "\n|---|---|---|---|---|---|---|---|---|")
+    for name, result in found.items():
+        arch, options = RUNS[name]
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in models.create(arch, 21, **options).parameters())
+        gflops = "-" if options else f"{rows[arch]['gflops']:.1f}"
+        rate = f"{rates[name]:.0f}" if name in rates else "-"
+        accuracies = " | ".join(
+            f"{result[key]:.3f}"
+            for key in ("mean_iou", "pixel_accuracy", "interior_accuracy", "band_accuracy")
+        )
+        epochs = result.get("epochs", "-")
+        print(f"| {name} | {epochs} | {accuracies} | {parameters / 1e6:.2f} M | {gflops} | {rate} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--report", action="store_true")
+    parser.add_argument("--speed", action="store_true")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
     parser.add_argument("--epochs", type=int, default=8)
     arguments = parser.parse_args()
+    if arguments.report:
+        report(arguments.out, arguments.speed)
+        return
+    if arguments.data is None:
+        parser.error("give --data DIR to train on, or --report")
     data, val = pw.read(arguments.data, split="train"), pw.read(arguments.data, split="val")
     for name in arguments.runs:
         train(name, data, val, arguments.epochs, arguments.out)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pixelwise import models
 from pixelwise.errors import UsageError
-from pixelwise.models.network import SegmentationNetwork, out_of_place
+from pixelwise.models.network import SegmentationNetwork, TrainingOutput, out_of_place
 
 # By number of axes: images and volumes.
 SIZES = {2: [(32, 32), (33, 47), (64, 96)], 3: [(8, 8, 8), (9, 14, 11), (16, 24, 16)]}
@@ -83,7 +83,8 @@ class NetworkTests:
         state = {name: value.clone() for name, value in network.state_dict().items()}
         network.train()
         try:
-            assert network(_images(1, *LARGE[self.axes])).isfinite().all()
+            heads = _heads(network(_images(1, *LARGE[self.axes])))
+            assert all(head.isfinite().all() for head in heads)
         finally:
             network.load_state_dict(state)
             network.eval()
@@ -92,7 +93,8 @@ class NetworkTests:
         state = {name: value.clone() for name, value in network.state_dict().items()}
         network.train()
         try:
-            network(_images(3, *SIZE[self.axes])).square().mean().backward()
+            heads = _heads(network(_images(3, *SIZE[self.axes])))
+            torch.stack([head.square().mean() for head in heads]).sum().backward()
             without = [
                 name
                 for name, parameter in network.named_parameters()
@@ -170,6 +172,11 @@ class NetworkTests:
             image = _images(batch, *size)
             expected = network(image).numpy()
             np.testing.assert_allclose(run(image), expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def _heads(output: Tensor | TrainingOutput) -> list[Tensor]:
+    """The logits of a network in training, and those of its auxiliary heads."""
+    return [output] if isinstance(output, Tensor) else [output.logits, *output.auxiliary]
 
 
 def _images(batch: int, *size: int) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from pixelwise import models
 from pixelwise.errors import DataError, UsageError
 from pixelwise.models.encoders import create_encoder
 from pixelwise.models.encoders.vgg import FullyConvolutionalVGG16
@@ -29,6 +30,11 @@ def _relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
         ("tf_efficientnet_lite0", (97, 129), 0),
         # SAME padding of even sizes puts strided outputs on the LAST pixel of each window.
         ("tf_efficientnet_lite0", (96, 128), 3),
+        ("xception41", (97, 129), 0),
+        # These shrink by pooling; timm itself cannot dilate them.
+        ("vgg16", (96, 128), 0),
+        ("vgg11_bn", (96, 128), 0),
+        ("legacy_xception", (97, 129), 0),
     ],
 )
 @torch.no_grad()
@@ -62,9 +68,35 @@ def test_depth_keeps_the_shallow_levels() -> None:
     assert len(encoder(torch.zeros(2, 3, 64, 64))) == 3
 
 
+@pytest.mark.parametrize("output_stride", [8, 16])
+def test_a_dilated_vgg_has_its_sizes(output_stride: int) -> None:
+    encoder = create_encoder("vgg16", output_stride=output_stride).eval()
+    assert encoder.reductions == tuple(min(stride, output_stride) for stride in (1, 2, 4, 8, 16, 32))
+    features = encoder(torch.zeros(1, 3, 64, 96))
+    assert [f.shape[-1] for f in features] == [96 // stride for stride in encoder.reductions]
+
+
 def test_an_encoder_that_cannot_be_dilated_is_a_usage_error() -> None:
-    with pytest.raises(UsageError, match="'vgg11' cannot give all features at output stride 8"):
-        create_encoder("vgg11", output_stride=8)
+    with pytest.raises(UsageError, match="'pvt_v2_b0' cannot give all features at output stride 8"):
+        create_encoder("pvt_v2_b0", output_stride=8)
+
+
+@pytest.mark.parametrize("name", ["pvt_v2_b0", "swin_tiny_patch4_window7_224", "mobilevit_xxs"])
+@torch.no_grad()
+def test_transformers_with_feature_maps_take_any_size(name: str) -> None:
+    encoder = create_encoder(name).eval()
+    features = encoder(torch.randn(1, 3, 70, 99))
+    assert [f.shape[1] for f in features] == list(encoder.channels)
+    sides = [(-(-70 // stride), -(-99 // stride)) for stride in encoder.reductions]
+    assert [tuple(f.shape[-2:]) for f in features] == sides
+
+
+@pytest.mark.parametrize("name", ["vgg16", "swin_tiny_patch4_window7_224", "convnext_atto"])
+def test_every_network_without_dilation_takes_them(name: str) -> None:
+    with torch.device("meta"):
+        for arch in ("unet", "fcn8s", "gcn"):
+            network = models.create(arch, 4, encoder=name).eval()
+            assert network(torch.empty(1, 3, 70, 99)).shape == (1, 4, 70, 99)
 
 
 def test_a_network_says_which_stride_an_encoder_lacks() -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 
 from pixelwise import models
 from pixelwise.errors import UsageError
-from pixelwise.models.image.fcn import BilinearDeconvolution, PaperFCN
+from pixelwise.models.image.fcn import PaperFCN, convolutionalise
+from pixelwise.models.layers import BilinearDeconvolution
 
 NETS = ["fcn32s", "fcn16s", "fcn8s"]
 
@@ -144,3 +146,28 @@ def test_default_variant_sums_the_scores_of_its_strides() -> None:
     total = up(deep, size=middle.shape[-2:], mode="bilinear") + middle
     total = up(total, size=shallow.shape[-2:], mode="bilinear") + shallow
     torch.testing.assert_close(network(image), up(total, size=(64, 64), mode="bilinear"))
+
+
+@torch.no_grad()
+def test_a_classifier_turned_convolutional_gives_its_logits_and_a_heat_map() -> None:
+    torch.manual_seed(0)
+    classifier = torchvision.models.vgg11(weights=None, num_classes=10).eval()
+    heat = convolutionalise(classifier)
+    image = torch.randn(1, 3, 224, 224)
+    expected = classifier(image)
+    torch.testing.assert_close(heat(image)[..., 0, 0], expected, rtol=1e-4, atol=1e-5)
+    larger = torch.zeros(1, 3, 256, 320)
+    larger[..., :224, 96:] = image  # three strides to the right
+    found = heat(larger)
+    assert found.shape == (1, 10, 2, 4)
+    torch.testing.assert_close(
+        heat(larger[..., 32:256, 64:288])[..., 0, 0],
+        classifier(larger[..., 32:256, 64:288]),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_only_classifiers_with_dense_layers_turn_convolutional() -> None:
+    with pytest.raises(UsageError, match="ResNet has no 'features' and 'classifier'"):
+        convolutionalise(torchvision.models.resnet18(weights=None))

@@ -68,6 +68,71 @@ class TestPaperDeepLabV3Plus(NetworkTests):
     variant = "paper"
 
 
+class TestDilatedFCN(NetworkTests):
+    name = "fcn"
+
+
+class TestTorchvisionFCN(NetworkTests):
+    name = "fcn"
+    variant = "torchvision"
+
+
+class TestDeepLabV1(NetworkTests):
+    name = "deeplabv1"
+
+
+class TestPaperDeepLabV1(NetworkTests):
+    name = "deeplabv1"
+    variant = "paper"
+    options = THIN
+
+
+class TestDeepLabV2(NetworkTests):
+    name = "deeplabv2"
+
+
+class TestPaperDeepLabV2(NetworkTests):
+    name = "deeplabv2"
+    variant = "paper"
+    options = {**THIN, "encoder": "vgg16"}
+
+
+class TestDeepLabV3(NetworkTests):
+    name = "deeplabv3"
+
+
+class TestPaperDeepLabV3(NetworkTests):
+    name = "deeplabv3"
+    variant = "paper"
+    options = {"encoder": "resnet50"}
+
+
+class TestTorchvisionDeepLabV3(NetworkTests):
+    name = "deeplabv3"
+    variant = "torchvision"
+    options = {"encoder": "mobilenet_v3_large"}
+
+
+class TestGCN(NetworkTests):
+    name = "gcn"
+    options = TINY
+
+
+class TestPaperGCN(NetworkTests):
+    name = "gcn"
+    variant = "paper"
+    options = {"encoder": "resnet50"}
+
+
+class TestKSAC(NetworkTests):
+    name = "ksac"
+
+
+class TestPaperKSAC(NetworkTests):
+    name = "ksac"
+    variant = "paper"
+
+
 class TestUNet3D(NetworkTests):
     name = "unet3d"
     axes = 3

@@ -36,19 +36,24 @@ def test_without_torch_the_extra_is_named() -> None:
 
 
 def test_every_row_is_complete() -> None:
-    keys = {"name", "task", "paper", "year", "variants", "parameters", "gflops"}
+    keys = {"name", "task", "paper", "year", "variants", "parameters", "gflops", "counts"}
     for row in models.list():
         assert set(row) == keys
         assert "default" in row["variants"]
         assert row["parameters"] > 0 and row["gflops"] > 0
 
 
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_the_table_has_the_measured_numbers(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [(name, variant) for name, entry in models.ARCHITECTURES.items() for variant in entry.variants],
+)
+def test_the_table_has_the_measured_numbers(name: str, variant: str) -> None:
     row = next(row for row in models.list() if row["name"] == name)
-    measured = measure(name)
-    assert row["parameters"] == measured["parameters"]
-    assert row["gflops"] == pytest.approx(measured["gflops"], rel=0.01)
+    measured = measure(name, variant)
+    assert row["counts"][variant]["parameters"] == measured["parameters"]
+    assert row["counts"][variant]["gflops"] == pytest.approx(measured["gflops"], rel=0.01)
+    if variant == "default":
+        assert row["parameters"] == measured["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -70,6 +75,16 @@ def test_the_table_has_the_measured_numbers(name: str) -> None:
         ({"name": "fcn32s", "variant": "paper", "at_once": True}, "unknown option"),
         ({"name": "unet", "num_classes": 0}, "at least one class"),
         ({"name": "deeplabv3plus", "variant": "paper", "multi_grid": [1, 2]}, "three factors"),
+        ({"name": "deeplabv3", "variant": "paper", "multi_grid": [1, 2]}, "three factors"),
+        ({"name": "deeplabv3", "encoder": "vit_tiny_patch16_224"}, "cannot give all features at output stride"),
+        ({"name": "unet", "encoder": "vit_tiny_patch16_224"}, "takes images of 224x224 only"),
+        ({"name": "deeplabv3", "variant": "torchvision", "encoder": "resnet34"}, "did you mean 'resnet"),
+        ({"name": "fcn", "variant": "torchvision", "encoder": "mobilenet_v3_large"}, "unknown encoder"),
+        ({"name": "deeplabv1", "variant": "paper", "field_of_view": "small"}, "unknown field_of_view"),
+        ({"name": "deeplabv2", "variant": "paper", "scales": [0.5]}, "scales start with 1"),
+        ({"name": "deeplabv2", "variant": "paper", "encoder": "resnet50"}, "did you mean 'resnet101'"),
+        ({"name": "gcn", "kernel_size": 14}, "kernel_size must be odd, not 14"),
+        ({"name": "ksac", "fusion": "add"}, "unknown fusion 'add'"),
     ],
 )
 def test_mistakes_are_explained(arguments: dict[str, object], message: str) -> None:

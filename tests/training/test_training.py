@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import pixelwise as pw
 from pixelwise.data import check
 from pixelwise.metrics import ConfusionMatrix
 from pixelwise.training.config import make_config
+from pixelwise.training.loader import epoch_order, train_batches
 from pixelwise.training.loop import Trainer
 from pixelwise.training.plan import make_plan, split_data
 from pixelwise.training.run import RunFolder
@@ -339,3 +341,56 @@ def test_a_damaged_checkpoint_is_one_sentence(shapes, tmp_path):
 def test_resuming_needs_a_run(tmp_path):
     with pytest.raises(pw.UsageError, match="not a run folder"):
         pw.train(resume=tmp_path)
+
+
+def _first_batch(trainer):
+    order = epoch_order(len(trainer.train_cache.dataset), 0, 0, 2)
+    batches = train_batches(trainer.train_cache, order, trainer.augment, epoch=0, seed=0, threads=0)
+    return next(iter(batches))
+
+
+def test_deeplab_v1_is_judged_at_every_eighth_pixel(shapes, tmp_path):
+    options = {"arch": "deeplabv1", "variant": "paper", "options": {"width": 0.125}, "freeze_batch_norm": True}
+    trainer = make_trainer(shapes, tmp_path / "run", batch=2, **options)
+    batch = _first_batch(trainer)
+    trainer.raw.eval()  # no dropout
+    found = trainer.forward_backward(batch)
+    logits = trainer.raw(trainer._normalise(batch.pixels))
+    torch.testing.assert_close(found, trainer.loss(logits[..., ::8, ::8], batch.target[:, ::8, ::8]).detach())
+    assert not torch.allclose(found, trainer.loss(logits, batch.target))
+
+
+def test_auxiliary_heads_add_to_the_loss(shapes, tmp_path):
+    options = {"encoder": "mobilenet_v3_large"}
+    trainer = make_trainer(
+        shapes, tmp_path / "run", batch=2, arch="deeplabv3", variant="torchvision", max_steps=2, **options
+    )
+    batch = _first_batch(trainer)
+    trainer.raw.train()
+    torch.manual_seed(hash((0, 0, 0, 0)) % 2**31)  # the dropout of the step
+    output = copy.deepcopy(trainer.raw)(trainer._normalise(batch.pixels))
+    parts = [trainer.loss(head, batch.target) for head in (output.logits, *output.auxiliary)]
+    assert len(parts) == 2
+    torch.testing.assert_close(trainer.forward_backward(batch), (parts[0] + 0.4 * parts[1]).detach())
+    trainer.optimizer.zero_grad()
+    assert trainer.fit().steps == 2
+
+
+def test_a_class_id_beyond_the_classes_names_the_file(shapes, tmp_path):
+    trainer = make_trainer(shapes, tmp_path / "run", batch=2)
+    batch = _first_batch(trainer)
+    batch.target[1, 3, 4] = 77
+    path = trainer.train_cache.dataset[batch.indices[1]].path
+    with pytest.raises(pw.DataError, match=f"^{path}: the target holds class id 77 where"):
+        trainer.forward_backward(batch)
+
+
+def test_options_reach_the_network(shapes, tmp_path):
+    trainer = make_trainer(shapes, tmp_path / "run", arch="ksac", options="output_stride=8, rates=[2, 4]")
+    assert trainer.raw.aspp.shared.rates == (2, 4)
+    assert trainer.raw.arguments["output_stride"] == 8
+    for wrong in ("output_stride", "output_stride 8", "[1, 2]", "a=1, b"):
+        with pytest.raises(pw.UsageError, match="expected NAME=VALUE"):
+            make_config({"options": wrong})
+    with pytest.raises(pw.UsageError, match="did you mean 'output_stride'"):
+        make_trainer(shapes, tmp_path / "other", options={"output_strid": 8})

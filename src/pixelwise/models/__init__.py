@@ -16,7 +16,7 @@ from pixelwise.errors import MissingExtraError, UsageError, unknown_name
 if TYPE_CHECKING:
     from pixelwise.models.network import SegmentationNetwork
 
-__all__ = ["ARCHITECTURES", "Architecture", "create", "list"]
+__all__ = ["ARCHITECTURES", "Architecture", "create", "layers", "list"]
 
 
 @dataclass(frozen=True)
@@ -30,32 +30,74 @@ class Architecture:
     """Variant name -> "module:Class" below ``pixelwise.models``."""
 
 
+def _image(year: int, title: str, module: str, **variants: str) -> Architecture:
+    """A network that labels the pixels of an image: its file and the class of every variant."""
+    return Architecture("image", title, year, {k: f"image.{module}:{name}" for k, name in variants.items()})
+
+
 _FCN = "Fully Convolutional Networks for Semantic Segmentation, arXiv 1411.4038"
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "fcn32s": Architecture(
-        "image", _FCN, 2015, {"default": "image.fcn:FCN32s", "paper": "image.fcn:PaperFCN32s"}
-    ),
-    "fcn16s": Architecture(
-        "image", _FCN, 2015, {"default": "image.fcn:FCN16s", "paper": "image.fcn:PaperFCN16s"}
-    ),
-    "fcn8s": Architecture(
-        "image", _FCN, 2015, {"default": "image.fcn:FCN8s", "paper": "image.fcn:PaperFCN8s"}
-    ),
-    "unet": Architecture(
-        "image",
-        "U-Net: Convolutional Networks for Biomedical Image Segmentation, arXiv 1505.04597",
+    "fcn32s": _image(2015, _FCN, "fcn", default="FCN32s", paper="PaperFCN32s"),
+    "fcn16s": _image(2015, _FCN, "fcn", default="FCN16s", paper="PaperFCN16s"),
+    "fcn8s": _image(2015, _FCN, "fcn", default="FCN8s", paper="PaperFCN8s"),
+    "fcn": _image(2015, _FCN, "fcn_dilated", default="DilatedFCN", torchvision="TorchvisionFCN"),
+    "unet": _image(
         2015,
-        {"default": "image.unet:UNet", "paper": "image.unet:PaperUNet"},
+        "U-Net: Convolutional Networks for Biomedical Image Segmentation, arXiv 1505.04597",
+        "unet",
+        default="UNet",
+        paper="PaperUNet",
     ),
-    "deeplabv3plus": Architecture(
-        "image",
-        "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, arXiv 1802.02611",
+    "deeplabv1": _image(
+        2015,
+        "Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs, arXiv 1412.7062",
+        "deeplabv1",
+        default="DeepLabV1",
+        paper="PaperDeepLabV1",
+    ),
+    "deeplabv2": _image(
+        2016,
+        "DeepLab: Semantic Image Segmentation with Deep Convolutional Nets, Atrous Convolution, and Fully "
+        "Connected CRFs, arXiv 1606.00915",
+        "deeplabv2",
+        default="DeepLabV2",
+        paper="PaperDeepLabV2",
+    ),
+    "deeplabv3": _image(
+        2017,
+        "Rethinking Atrous Convolution for Semantic Image Segmentation, arXiv 1706.05587",
+        "deeplabv3",
+        default="DeepLabV3",
+        paper="PaperDeepLabV3",
+        torchvision="TorchvisionDeepLabV3",
+    ),
+    "deeplabv3plus": _image(
         2018,
-        {
-            "default": "image.deeplabv3plus:DeepLabV3Plus",
-            "paper": "image.deeplabv3plus:PaperDeepLabV3Plus",
-        },
+        "Encoder-Decoder with Atrous Separable Convolution for Semantic Image Segmentation, arXiv 1802.02611",
+        "deeplabv3plus",
+        default="DeepLabV3Plus",
+        paper="PaperDeepLabV3Plus",
+    ),
+    "gcn": _image(
+        2017,
+        "Large Kernel Matters: Improve Semantic Segmentation by Global Convolutional Network, arXiv 1703.02719",
+        "gcn",
+        default="GCN",
+        paper="PaperGCN",
+    ),
+    "ksac": _image(
+        2019,
+        "See More Than Once: Kernel-Sharing Atrous Convolution for Semantic Segmentation, arXiv 1908.09443",
+        "ksac",
+        default="KSAC",
+        paper="PaperKSAC",
+    ),
+    "unet3d": Architecture(
+        "volume",
+        "3D U-Net: Learning Dense Volumetric Segmentation from Sparse Annotation, arXiv 1606.06650",
+        2016,
+        {"default": "image.unet3d:UNet3D", "paper": "image.unet3d:PaperUNet3D"},
     ),
 }
 """Every network that :func:`create` knows; a new one is a new entry."""
@@ -130,10 +172,11 @@ def create(
 
 
 def list() -> builtins.list[dict[str, Any]]:
-    """Describe every network: name, task, paper, year, variants, parameters, gflops. Needs no torch.
+    """Describe every network: name, task, paper, year, variants, parameters, gflops, counts. Needs no torch.
 
     ``parameters`` counts those of the default variant for 21 classes; ``gflops`` its multiply-adds in units
-    of 1e9 for one image of 512x512 pixels.
+    of 1e9 for one image of 512x512 pixels (one volume of 64x128x128 voxels for ``task`` "volume"); ``counts``
+    has both for every variant.
 
     >>> [row["year"] for row in list() if row["name"] == "deeplabv3plus"]
     [2018]
@@ -146,10 +189,28 @@ def list() -> builtins.list[dict[str, Any]]:
             "paper": entry.paper,
             "year": entry.year,
             "variants": [*entry.variants],
-            **table[name],
+            **table[name]["default"],
+            "counts": table[name],
         }
         for name, entry in ARCHITECTURES.items()
     ]
+
+
+def layers(name: str, num_classes: int = 21, **options: Any) -> builtins.list[dict[str, Any]]:
+    """Describe the layers of a network in the order in which they are made: name, kind, output, parameters.
+
+    ``output`` is the shape without the batch for one image of 512x512 pixels (volume of 64x128x128 voxels); empty
+    for a layer that prediction does not use. ``options`` as for :func:`create`, whose errors it raises.
+
+    >>> layers("unet", 2, encoder="resnet18")[0]["output"]
+    [64, 256, 256]
+    """
+    try:
+        from pixelwise.models.table import describe
+    except ModuleNotFoundError:
+        raise MissingExtraError("building a network", "train") from None
+
+    return describe(name, num_classes, **options)
 
 
 def _load_class(home: str) -> Any:

@@ -7,6 +7,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,18 @@ from pixelwise.errors import DataError
 from pixelwise.inference.engines import available_cores
 from pixelwise.metrics import ConfusionMatrix
 from pixelwise.models.network import SegmentationNetwork
-from pixelwise.sample import Dataset, Sample
+from pixelwise.sample import Dataset, Sample, Volume
+from pixelwise.training.borders import with_needed_weights
 from pixelwise.training.checkpoints import detached, load_checkpoint, save_checkpoint
 from pixelwise.training.config import TrainConfig
-from pixelwise.training.loader import Batch, SampleCache, epoch_order, steps_per_epoch, train_batches
+from pixelwise.training.loader import (
+    Batch,
+    SampleCache,
+    epoch_order,
+    pixels_of,
+    steps_per_epoch,
+    train_batches,
+)
 from pixelwise.training.run import Run, RunFolder
 from pixelwise.training.schedule import rate_factor
 from pixelwise.training.setup import (
@@ -34,6 +43,7 @@ from pixelwise.training.setup import (
     make_network,
     make_optimizer,
     set_training,
+    takes_volumes,
     working_scale,
 )
 from pixelwise.training.signals import graceful_stop
@@ -44,7 +54,6 @@ Progress = Callable[[dict[str, Any]], None]
 _LOG_EVERY = 10  # steps
 _SAVE_EVERY = 300  # seconds
 _CACHE_BYTES = 256 << 20  # decoded samples, training and validation together
-_AUXILIARY = 0.4  # weight of auxiliary heads
 
 
 class Trainer:
@@ -55,7 +64,7 @@ class Trainer:
     config
         Settings without open questions (see :func:`~pixelwise.training.plan.make_plan`).
     train_set, val_set
-        Samples with masks.
+        Samples with masks; volumes with masks for an architecture that takes volumes.
     folder
         Where checkpoints and metrics go.
     class_weights
@@ -63,19 +72,19 @@ class Trainer:
     progress
         Called with every line of ``metrics.jsonl``.
     transform
-        A callable ``sample -> sample`` that runs after the augmentation.
+        A callable ``sample -> sample`` (or ``volume -> volume``) that runs after the augmentation.
     """
 
     def __init__(
         self,
         config: TrainConfig,
-        train_set: Dataset[Sample],
-        val_set: Dataset[Sample],
+        train_set: Dataset[Sample] | Dataset[Volume],
+        val_set: Dataset[Sample] | Dataset[Volume],
         folder: RunFolder,
         *,
         class_weights: np.ndarray | None = None,
         progress: Progress | None = None,
-        transform: Callable[[Sample], Sample] | None = None,
+        transform: Callable[[Any], Any] | None = None,
     ) -> None:
         assert config.size and config.batch and config.epochs and config.lr
         self.config = config
@@ -89,7 +98,9 @@ class Trainer:
 
         self.fabric = make_fabric(config)
         torch.manual_seed(config.seed)
-        self.raw = make_network(config, len(self.labels))
+        # Images are RGB; volumes have one channel or several, which only the first can tell.
+        channels = pixels_of(self.train_cache[0]).shape[-1] if takes_volumes(config) else 3
+        self.raw = make_network(config, len(self.labels), channels)
         freeze_encoder(self.raw, config)
         weight = None if class_weights is None else torch.from_numpy(class_weights)
         self.loss = losses.create(
@@ -99,15 +110,20 @@ class Trainer:
             **({"label_smoothing": config.label_smoothing} if config.label_smoothing else {}),
         )
         self.loss.to(self.fabric.device)
+        self.train_cache.prepare = partial(
+            with_needed_weights, needs=self.loss.needs, ignore=self.labels.ignore
+        )
         optimizer = make_optimizer(self.raw, config)
-        self.raw = self.raw.to(memory_format=torch.channels_last)
+        channels_last = torch.channels_last if self.raw.axes == 2 else torch.channels_last_3d
+        self.raw = self.raw.to(memory_format=channels_last)
         self.network, self.optimizer = self.fabric.setup(self.raw, optimizer)
         self.average = (
             AveragedModel(self.raw, multi_avg_fn=exponential_average(config.ema)) if config.ema else None
         )
         mean, std = self.raw.preprocessing
-        self.mean = torch.tensor(mean, device=self.fabric.device).view(1, -1, 1, 1)
-        self.std = torch.tensor(std, device=self.fabric.device).view(1, -1, 1, 1)
+        shape = (1, -1, *(1 for _ in range(self.raw.axes)))
+        self.mean = torch.tensor(mean, device=self.fabric.device).view(shape)
+        self.std = torch.tensor(std, device=self.fabric.device).view(shape)
 
         self.step = self.epoch = self.batch_in_epoch = self.validated_step = self.stale = 0
         self.best = -1.0
@@ -222,10 +238,13 @@ class Trainer:
         weight = None if batch.weight is None else batch.weight.to(self.fabric.device)
         with self.fabric.no_backward_sync(self.network, enabled=not stepping):
             output = self.network(self._normalise(batch.pixels))
-            heads = [output] if isinstance(output, Tensor) else list(output)
-            loss = self.loss(heads[0], target, weight)
-            for auxiliary in heads[1:]:
-                loss = loss + _AUXILIARY * self.loss(auxiliary, target, weight)
+            logits, auxiliary = (output, ()) if isinstance(output, Tensor) else output
+            try:
+                loss = self._loss_of(logits, target, weight)
+            except DataError as error:  # a class id that the network does not have
+                raise DataError(f"{self._sources(batch)}: {error}") from None
+            for extra in auxiliary:
+                loss = loss + self.raw.auxiliary_weight * self._loss_of(extra, target, weight)
             if not torch.isfinite(loss):
                 raise DataError(
                     f"the loss became {float(loss.detach())} at step {self.step}; "
@@ -233,6 +252,22 @@ class Trainer:
                 )
             self.fabric.backward(loss * share)
         return loss.detach()
+
+    def _sources(self, batch: Batch) -> str:
+        """The images of a batch whose masks hold ids beyond the classes."""
+        known = (batch.target < len(self.labels)) | (batch.target == self.labels.ignore)
+        wrong = (~known).flatten(1).any(dim=1).tolist()
+        samples = (self.train_cache.dataset[i] for i, bad in zip(batch.indices, wrong, strict=True) if bad)
+        return ", ".join(str(sample.path or sample.name) for sample in samples) or "a mask"
+
+    def _loss_of(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+        """The loss at every ``loss_stride``-th pixel, which is all of them except where a paper shrinks labels."""
+        stride = self.raw.loss_stride
+        if stride > 1:
+            logits, target = logits[..., ::stride, ::stride], target[..., ::stride, ::stride]
+            weight = None if weight is None else weight[..., ::stride, ::stride]
+        loss: Tensor = self.loss(logits, target, weight)
+        return loss
 
     def optimise(self) -> float:
         """Take one optimiser step and return the head's learning rate in it."""
@@ -271,7 +306,8 @@ class Trainer:
         # Every rank takes each world_size-th image: no padding, so none is counted twice.
         own = range(self.fabric.global_rank, len(self.val_cache.dataset), self.fabric.world_size)
         if self.config.patches:
-            count_tiles(matrix, forward, self.val_cache, own, working=working)
+            window = self.config.window
+            count_tiles(matrix, forward, self.val_cache, own, working=working, window=window)
         else:
             batch = self.config.batch or 1
             count_whole(
@@ -316,7 +352,7 @@ class Trainer:
                 buffer.copy_(torch.as_tensor(self.fabric.all_reduce(buffer.clone(), reduce_op="mean")))
 
     def _normalise(self, pixels: Tensor) -> Tensor:
-        return (pixels.to(self.fabric.device).permute(0, 3, 1, 2).float() - self.mean) / self.std
+        return (pixels.to(self.fabric.device).movedim(-1, 1).float() - self.mean) / self.std
 
     def _log(self, line: dict[str, Any], writer: SummaryWriter | None) -> None:
         if writer is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from torch import Tensor, nn
@@ -101,3 +101,16 @@ class Encoder(nn.Module):
                 "choose another encoder"
             )
         return len(self.reductions) - 1 - self.reductions[::-1].index(reduction)
+
+
+def chain_stage(index: int, section: Iterable[nn.Module]) -> Stage:
+    """The stage that computes level ``index + 1`` from the one before by a chain of modules."""
+    source, target = f"level{index}" if index else "image", f"level{index + 1}"
+
+    def run(features: Features) -> Features:
+        x: Tensor = features[source]
+        for module in section:
+            x = module(x)
+        return {**features, target: x}
+
+    return Stage(target, run)

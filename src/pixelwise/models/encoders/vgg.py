@@ -1,7 +1,8 @@
-"""VGG-16 as FCN used it: ceiling pools, a wide first padding, fc6 and fc7 as convolutions.
+"""VGG-16 as FCN used it (ceiling pools, a wide first padding, fc6 and fc7 as convolutions) and as DeepLab did.
 
 Papers: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015,
-arXiv 1409.1556; turned convolutional by Long, Shelhamer, Darrell, CVPR 2015, arXiv 1411.4038.
+arXiv 1409.1556; turned convolutional by Long, Shelhamer, Darrell, CVPR 2015, arXiv 1411.4038; dilated by Chen,
+Papandreou, Kokkinos, Murphy, Yuille, ICLR 2015, arXiv 1412.7062.
 
 Departures: input is RGB where Caffe's is BGR (mean and weights in RGB order, otherwise the same); random
 weights are He-initialised, where the papers always start from ImageNet weights.
@@ -9,10 +10,11 @@ weights are He-initialised, where the papers always start from ImageNet weights.
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.models.encoders.base import Encoder, Features, Preprocessing, Stage
+from pixelwise.models.encoders.base import Encoder, Features, Preprocessing, Stage, chain_stage
 from pixelwise.models.encoders.weights import adapt_first_layer, read_state_dict
 from pixelwise.models.layers import CeilMaxPool2d, initialise_he, scale_channels
 
@@ -68,23 +70,22 @@ class VGG16(Encoder):
         self.preprocessing = Preprocessing(CAFFE_MEAN, (1.0, 1.0, 1.0)).for_channels(in_channels)
         widths = (in_channels, *self.channels)
         self.blocks = nn.ModuleList(
-            _block(widths[i], widths[i + 1], count, first_padding if i == 0 else 1)
-            for i, (_, count) in enumerate(_BLOCKS)
+            self._block(index, widths[index], widths[index + 1], count)
+            for index, (_, count) in enumerate(_BLOCKS)
         )
+        first = self.blocks[0].get_submodule("0")
+        assert isinstance(first, nn.Conv2d)
+        first.padding = (first_padding, first_padding)
         initialise_he(self)
         if weights is not None:
             self.load(weights)
 
+    def _block(self, index: int, in_channels: int, channels: int, count: int) -> nn.Sequential:
+        """One resolution: 3×3 convolutions with ReLU, then a pool."""
+        return nn.Sequential(*_convolutions(in_channels, channels, count), CeilMaxPool2d())
+
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
-        return tuple(self._level_stage(index, block) for index, block in enumerate(self.blocks))
-
-    def _level_stage(self, index: int, module: nn.Module) -> Stage:
-        source, target = f"level{index}" if index else "image", f"level{index + 1}"
-
-        def run(features: Features) -> Features:
-            return {**features, target: module(features[source])}
-
-        return Stage(target, run)
+        return tuple(chain_stage(index, [block]) for index, block in enumerate(self.blocks))
 
     def load(self, path: str) -> None:
         """Copy weights from a file; matrices of fully connected layers are folded to kernels."""
@@ -139,10 +140,54 @@ class FullyConvolutionalVGG16(VGG16):
         return {**features, "level6": self.dropout(self.activation(self.fc7(x)))}
 
 
-def _block(in_channels: int, channels: int, count: int, first_padding: int) -> nn.Sequential:
+class DeepLabVGG16(VGG16):
+    """VGG-16 at output stride 8: 3×3 pools of padding 1, the last two with stride 1, conv5 with dilation 2.
+
+    Images with sides of 8 n + 1 pixels (321) give maps of n + 1 (41), whose centres lie on every eighth pixel.
+    """
+
+    def __init__(self, in_channels: int = 3, width: float = 1.0, weights: str | None = None) -> None:
+        super().__init__(in_channels, width=width, weights=weights)
+        self.reductions = (2, 4, 8, 8, 8)
+
+    def _block(self, index: int, in_channels: int, channels: int, count: int) -> nn.Sequential:
+        dilation, stride = (2 if index == 4 else 1), (2 if index < 3 else 1)
+        layers = _convolutions(in_channels, channels, count, dilation)
+        return nn.Sequential(*layers, nn.MaxPool2d(3, stride, padding=1))
+
+
+def load_fully_connected(fc6: nn.Conv2d, fc7: nn.Conv2d, path: str) -> None:
+    """Copy VGG-16's fully connected layers into smaller convolutions by taking every so-manieth row and column.
+
+    DeepLab v1 made its 3×3 kernels of 1024 channels from the 7×7 ones of 4096 like this. A file that holds the
+    convolutions only is fine: nothing is copied then.
+    """
+    state = read_state_dict(path)
+    for convolution, names in ((fc6, _LAYER_NAMES[-2]), (fc7, _LAYER_NAMES[-1])):
+        name = next((name for name in names if f"{name}.weight" in state), None)
+        if name is None:
+            return
+        weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+        side = 7 if convolution is fc6 else 1
+        kernel = weight.reshape(len(weight), -1, side, side)
+        for axis, wanted in enumerate(convolution.weight.shape):
+            if wanted > kernel.shape[axis]:
+                raise DataError(
+                    f"{path}: '{name}.weight' has shape {tuple(weight.shape)}, too small for a convolution of "
+                    f"shape {tuple(convolution.weight.shape)}; these are not weights of VGG-16"
+                )
+            chosen = torch.linspace(0, kernel.shape[axis] - 1, wanted).round().long()
+            kernel = kernel.index_select(axis, chosen)
+            bias = bias[chosen] if axis == 0 else bias
+        convolution.weight.data.copy_(kernel)
+        assert convolution.bias is not None
+        convolution.bias.data.copy_(bias)
+
+
+def _convolutions(in_channels: int, channels: int, count: int, dilation: int = 1) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for index in range(count):
-        padding = first_padding if index == 0 else 1
-        layers += [nn.Conv2d(in_channels, channels, 3, padding=padding), nn.ReLU(inplace=True)]
+    for _ in range(count):
+        convolution = nn.Conv2d(in_channels, channels, 3, padding=dilation, dilation=dilation)
+        layers += [convolution, nn.ReLU(inplace=True)]
         in_channels = channels
-    return nn.Sequential(*layers, CeilMaxPool2d())
+    return layers

@@ -21,10 +21,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from pixelwise.errors import UsageError
 from pixelwise.models.encoders import DEFAULT_ENCODER, Encoder, create_encoder
 from pixelwise.models.encoders.xception import Xception65
-from pixelwise.models.image.blocks import ASPP
+from pixelwise.models.image.blocks import ASPP, check_output_stride, usual_rates
 from pixelwise.models.layers import ConvNormAct, SeparableConvNormAct, resize
 from pixelwise.models.network import Features, SegmentationNetwork, Stage
 
@@ -45,6 +44,10 @@ class DeepLabV3Plus(SegmentationNetwork):
         Encoder weights, see :func:`~pixelwise.models.encoders.create_encoder`.
     output_stride
         16, or 8 for finer and four times costlier deep features.
+    rates
+        Dilations of the ASPP; None: (6, 12, 18), doubled at output stride 8.
+    separable
+        Split the convolutions of the ASPP into depthwise and pointwise.
     """
 
     encoder: Encoder
@@ -59,17 +62,20 @@ class DeepLabV3Plus(SegmentationNetwork):
         encoder: str = DEFAULT_ENCODER,
         weights: str | None = None,
         output_stride: int = 16,
+        rates: Sequence[int] | None = None,
+        separable: bool = True,
     ) -> None:
         super().__init__(num_classes, in_channels, multilabel)
-        check_output_stride(output_stride)
-        self._build(create_encoder(encoder, in_channels, output_stride, weights), output_stride)
+        net = create_encoder(encoder, in_channels, check_output_stride(output_stride), weights)
+        chosen = rates or usual_rates(output_stride)
+        self._build(net, ASPP(net.channels[-1], _WIDTH, chosen, separable=separable))
 
-    def _build(self, encoder: Encoder, output_stride: int) -> None:
+    def _build(self, encoder: Encoder, context: nn.Module) -> None:
+        """Join an encoder and what sees its deepest level at several scales, 256 channels wide."""
         self.encoder = encoder
         low = encoder.level(4)
         self._low, self._deep = f"level{low + 1}", f"level{len(encoder.channels)}"
-        rates = [rate * 16 // output_stride for rate in (6, 12, 18)]
-        self.aspp = ASPP(encoder.channels[-1], _WIDTH, rates, separable=True)
+        self.aspp = context
         self.project_low = ConvNormAct(encoder.channels[low], _LOW_LEVEL_WIDTH, 1)
         self.decoder = nn.Sequential(
             SeparableConvNormAct(_WIDTH + _LOW_LEVEL_WIDTH, _WIDTH), SeparableConvNormAct(_WIDTH, _WIDTH)
@@ -88,12 +94,6 @@ class DeepLabV3Plus(SegmentationNetwork):
         context = resize(features["context"], low.shape[-2:], self.align_corners)
         logits = self.classifier(self.decoder(torch.cat([context, low], dim=1)))
         return {**features, "logits": resize(logits, features["image"].shape[-2:], self.align_corners)}
-
-
-def check_output_stride(output_stride: int) -> None:
-    """Raise UsageError unless ``output_stride`` is 8 or 16."""
-    if output_stride not in (8, 16):
-        raise UsageError(f"output_stride must be 8 or 16, not {output_stride}")
 
 
 class PaperDeepLabV3Plus(DeepLabV3Plus):
@@ -124,5 +124,5 @@ class PaperDeepLabV3Plus(DeepLabV3Plus):
         multi_grid: Sequence[int] = (1, 1, 1),
     ) -> None:
         SegmentationNetwork.__init__(self, num_classes, in_channels, multilabel)
-        check_output_stride(output_stride)
-        self._build(Xception65(in_channels, output_stride, multi_grid, weights), output_stride)
+        net = Xception65(in_channels, check_output_stride(output_stride), multi_grid, weights)
+        self._build(net, ASPP(net.channels[-1], _WIDTH, usual_rates(output_stride), separable=True))

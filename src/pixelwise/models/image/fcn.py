@@ -14,17 +14,17 @@ Departures
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelwise.errors import UsageError
 from pixelwise.models.encoders import DEFAULT_ENCODER, Encoder, create_encoder
 from pixelwise.models.encoders.vgg import FullyConvolutionalVGG16
-from pixelwise.models.layers import crop, resize
+from pixelwise.models.layers import BilinearDeconvolution, crop, resize
 from pixelwise.models.network import Features, SegmentationNetwork, Stage
 
 
@@ -84,50 +84,6 @@ class FCN8s(FCN32s):
     """FCN on any encoder with scores of strides 32, 16 and 8 summed; arguments as :class:`FCN32s`."""
 
     strides = (32, 16, 8)
-
-
-def bilinear_kernel(size: int) -> Tensor:
-    """The size×size kernel with which a deconvolution interpolates bilinearly.
-
-    >>> bilinear_kernel(4)[0].tolist()
-    [0.0625, 0.1875, 0.1875, 0.0625]
-    """
-    factor = (size + 1) // 2
-    centre = factor - 1 if size % 2 == 1 else factor - 0.5
-    profile = 1 - (torch.arange(size) - centre).abs() / factor
-    return torch.outer(profile, profile)
-
-
-class BilinearDeconvolution(nn.Module):
-    """An unpadded deconvolution without bias that starts as bilinear interpolation of every channel.
-
-    Parameters
-    ----------
-    channels
-        Input and output channels.
-    kernel_size, stride
-        Of the deconvolution; twice the stride is bilinear upsampling by the stride.
-    learned
-        True: a parameter, channels×channels×k×k, zero off the diagonal at first. False: fixed.
-    """
-
-    weight: Tensor
-
-    def __init__(self, channels: int, kernel_size: int, stride: int, learned: bool) -> None:
-        super().__init__()
-        self.stride = stride
-        kernel = bilinear_kernel(kernel_size)
-        if learned:
-            diagonal = torch.eye(channels)[:, :, None, None]
-            self.weight = nn.Parameter(diagonal * kernel)
-            self.groups = 1
-        else:
-            self.register_buffer("weight", kernel[None, None], persistent=False)
-            self.groups = channels
-
-    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        weight = self.weight.expand(self.groups, -1, -1, -1) if self.groups > 1 else self.weight
-        return F.conv_transpose2d(x, weight, stride=self.stride, groups=self.groups)
 
 
 class _Skip(NamedTuple):
@@ -287,3 +243,55 @@ def _zero_score(in_channels: int, num_classes: int) -> nn.Conv2d:
     assert score.bias is not None
     nn.init.zeros_(score.bias)
     return score
+
+
+def convolutionalise(classifier: nn.Module) -> nn.Sequential:
+    """The paper's opening move: a classifier's dense layers turned into convolutions.
+
+    At the size it was made for the result gives the same logits, as a B×K×1×1 map; on a larger image it gives a
+    coarse heat map of every class, in one pass.
+
+    Parameters
+    ----------
+    classifier
+        A network with ``features`` (convolutions) and ``classifier`` (dense layers), as AlexNet and the VGGs of
+        torchvision have; it may have an ``avgpool`` between them. Its weights are copied.
+
+    Raises
+    ------
+    UsageError
+        The network is not made of these parts.
+
+    Examples
+    --------
+    >>> import torch, torchvision
+    >>> heat = convolutionalise(torchvision.models.alexnet(weights=None).eval())
+    >>> heat(torch.zeros(1, 3, 224, 224)).shape, heat(torch.zeros(1, 3, 320, 288)).shape
+    (torch.Size([1, 1000, 1, 1]), torch.Size([1, 1000, 4, 3]))
+    """
+    features, dense = getattr(classifier, "features", None), getattr(classifier, "classifier", None)
+    layers = [dense] if isinstance(dense, nn.Linear) else list(dense) if isinstance(dense, nn.Sequential) else []
+    if features is None or not any(isinstance(layer, nn.Linear) for layer in layers):
+        raise UsageError(
+            f"{type(classifier).__name__} has no 'features' and 'classifier' with dense layers to turn into "
+            "convolutions: pass a network such as torchvision's vgg16 or alexnet"
+        )
+    channels = [m.out_channels for m in features.modules() if isinstance(m, nn.Conv2d)][-1]
+    result: list[nn.Module] = [features]
+    for layer in layers:
+        if not isinstance(layer, nn.Linear):
+            # Whole channels are dropped of a map, as single values are of a vector.
+            result.append(nn.Dropout2d(layer.p) if isinstance(layer, nn.Dropout) else layer)
+            continue
+        side = math.isqrt(layer.in_features // channels)
+        if side * side * channels != layer.in_features:
+            raise UsageError(
+                f"a dense layer of {layer.in_features} inputs does not see a square map of {channels} channels"
+            )
+        convolution = nn.Conv2d(channels, layer.out_features, side, bias=layer.bias is not None)
+        convolution.weight.data.copy_(layer.weight.detach().view_as(convolution.weight))
+        if layer.bias is not None and convolution.bias is not None:
+            convolution.bias.data.copy_(layer.bias.detach())
+        result.append(convolution)
+        channels = layer.out_features
+    return nn.Sequential(*copy.deepcopy(result)).train(classifier.training)

@@ -26,7 +26,7 @@ from pixelwise.models.encoders import DEFAULT_ENCODER, Encoder, create_encoder
 from pixelwise.models.layers import ConvNormAct, crop, initialise_he, mirror_pad, resize, scale_channels
 from pixelwise.models.network import Features, Preprocessing, SegmentationNetwork, Stage
 
-_DECODER_WIDTHS = (256, 128, 64, 32, 16)
+_DECODER_WIDTHS = (512, 256, 128, 64, 32, 16)
 
 
 class UNet(SegmentationNetwork):
