@@ -80,16 +80,15 @@ class Focal(Loss):
         return loss(logits, target, weight)
 
     def _softmax(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        valid = self.valid(target).unsqueeze(1)
-        true = target.unsqueeze(1).where(valid, 0)
-        log_p = logits.log_softmax(dim=1).gather(1, true)
+        valid = self.valid(target)
+        losses = F.cross_entropy(logits, target, ignore_index=self.ignore_index, reduction="none")
         # 1 - p without cancellation; above 0, where a gamma below 1 has no slope
-        rest = (-log_p.expm1()).clamp(min=torch.finfo(logits.dtype).tiny)
-        losses = -log_p * rest.pow(self.gamma)
+        rest = (-(-losses).expm1()).clamp(min=torch.finfo(logits.dtype).tiny)
+        losses = losses * rest.pow(self.gamma)
         for factors in (self._softmax_alpha(logits), self.weights_of_classes(logits)):
             if factors is not None:
-                losses = losses * factors[true]
-        importance = pixel_importance(logits, valid, weight)
+                losses = losses * factors[target.where(valid, 0)]
+        importance = pixel_importance(logits, valid.unsqueeze(1), weight).squeeze(1)
         return divide((losses * importance).sum(), importance.sum())
 
     def _sigmoid(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
@@ -143,7 +142,8 @@ def sigmoid_focal(
     tensor([ 0.0433, 15.0000])
     """
     right = logits.where(positive, -logits)
-    losses = -F.logsigmoid(right) * (gamma * F.logsigmoid(-right)).exp()
+    log_p = F.logsigmoid(right)
+    losses = -log_p * (gamma * (log_p - right)).exp()  # log(1 - p) is log(p) - right
     if alpha is None:
         return losses
     balance = torch.as_tensor(alpha).to(logits)

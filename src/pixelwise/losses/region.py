@@ -166,7 +166,7 @@ class OverlapLoss(RegionLoss):
     ) -> Tensor:
         weighted = scores * importance
         overlap = self.pool(weighted.where(positive, 0))
-        predicted = self.pool(weighted * scores if self.squared else weighted)
+        predicted = self.pool(scores.square() * importance if self.squared else weighted)
         numerator, denominator = self.fraction(overlap, predicted, true)
         nothing = (denominator + self.smooth == 0).to(numerator)  # 0 / 0 is full overlap
         return self.cost((numerator + self.smooth + nothing) / (denominator + self.smooth + nothing))
