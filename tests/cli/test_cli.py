@@ -334,13 +334,15 @@ def test_the_demo_keeps_its_hands_off_other_folders(pixelwise, tmp_path):
 
 
 def test_the_layers_of_a_network(pixelwise):
-    code, out, _ = pixelwise("models", "deeplabv1", "--variant", "paper", "--json")
+    code, out, error = pixelwise("models", "deeplabv1", "--variant", "paper", "--json")
+    assert code == 0, error
     layers = json.loads(out)
-    assert code == 0
     assert sum(layer["parameters"] for layer in layers) == 20_505_429
     first = {"name": "encoder.blocks.0.0", "kind": "Conv2d", "output": [64, 513, 513], "parameters": 1792}
     assert layers[0] == first
-    assert "4,708,373 parameters for 21 classes" in pixelwise("models", "deeplabv1")[1]
+    code, out, error = pixelwise("models", "deeplabv1")
+    assert code == 0, error
+    assert "4,708,373 parameters for 21 classes" in out
     code, _, error = pixelwise("models", "deeplab1")
     assert code == 2
     assert "did you mean 'deeplabv1'" in error

@@ -26,7 +26,7 @@ def command(
 
     display = Display(quiet, json)
     if name is not None:
-        layers = models.layers(name, classes, encoder=encoder, variant=variant)
+        layers = models.describe(name, classes, encoder=encoder, variant=variant)
         lines = [f"{'layer':40} {'kind':24} {'output':>18} {'parameters':>12}"]
         for layer in layers:
             output = "x".join(map(str, layer["output"]))

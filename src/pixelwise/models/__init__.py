@@ -16,7 +16,7 @@ from pixelwise.errors import MissingExtraError, UsageError, unknown_name
 if TYPE_CHECKING:
     from pixelwise.models.network import SegmentationNetwork
 
-__all__ = ["ARCHITECTURES", "Architecture", "create", "layers", "list"]
+__all__ = ["ARCHITECTURES", "Architecture", "create", "describe", "list"]
 
 
 @dataclass(frozen=True)
@@ -196,21 +196,21 @@ def list() -> builtins.list[dict[str, Any]]:
     ]
 
 
-def layers(name: str, num_classes: int = 21, **options: Any) -> builtins.list[dict[str, Any]]:
+def describe(name: str, num_classes: int = 21, **options: Any) -> builtins.list[dict[str, Any]]:
     """Describe the layers of a network in the order in which they are made: name, kind, output, parameters.
 
     ``output`` is the shape without the batch for one image of 512x512 pixels (volume of 64x128x128 voxels); empty
     for a layer that prediction does not use. ``options`` as for :func:`create`, whose errors it raises.
 
-    >>> layers("unet", 2, encoder="resnet18")[0]["output"]
+    >>> describe("unet", 2, encoder="resnet18")[0]["output"]
     [64, 256, 256]
     """
     try:
-        from pixelwise.models.table import describe
+        from pixelwise.models import table
     except ModuleNotFoundError:
         raise MissingExtraError("building a network", "train") from None
 
-    return describe(name, num_classes, **options)
+    return table.describe(name, num_classes, **options)
 
 
 def _load_class(home: str) -> Any:

@@ -12,21 +12,19 @@ from collections.abc import Iterable
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_Spatial = (nn.Conv2d, nn.MaxPool2d)
-
-
 class DensePool2d(nn.MaxPool2d):
-    """An unpadded max pool with stride 1 that keeps the size of maps without negative values (after a ReLU).
+    """A max pool with its stride taken away, dilated, that keeps the size of the map.
 
-    Zeros are added below and on the right, where the strided pool would have dropped what does not fit.
+    What lies outside counts for nothing. Below and on the right this adds windows that the strided pool dropped.
     """
 
-    def __init__(self, kernel_size: int, dilation: int) -> None:
+    def __init__(self, kernel_size: int, padding: int, dilation: int) -> None:
         super().__init__(kernel_size, stride=1, dilation=dilation)
-        self.reach = dilation * (kernel_size - 1)
+        before = padding * dilation
+        self.around = (before, dilation * (kernel_size - 1) - before) * 2
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        return super().forward(F.pad(x, (0, self.reach, 0, self.reach)))
+        return super().forward(F.pad(x, self.around, value=float("-inf")))
 
 
 def dilate(units: Iterable[nn.Module], output_stride: int) -> list[nn.Module]:
@@ -45,27 +43,27 @@ def dilate(units: Iterable[nn.Module], output_stride: int) -> list[nn.Module]:
     """
     stride, dilation, result = 1, 1, []
     for unit in units:
-        layers = [layer for layer in unit.modules() if isinstance(layer, _Spatial)]
-        strided = [layer for layer in layers if _side(layer.stride) == 2]
-        removed = bool(strided) and stride * 2 > output_stride
-        if isinstance(unit, nn.MaxPool2d) and removed and not unit.padding:
-            unit = DensePool2d(_side(unit.kernel_size), dilation)
+        layers = [layer for layer in unit.modules() if isinstance(layer, nn.Conv2d | nn.MaxPool2d)]
+        strided = any(_side(layer.stride) == 2 for layer in layers)
+        if strided and stride * 2 > output_stride:
+            result.append(_dense(unit, dilation))
+            dilation *= 2
         else:
-            for layer in layers:
-                _spread(layer, dilation, keep_stride=not removed)
-        stride, dilation = (stride, dilation * 2) if removed else (stride * (2 if strided else 1), dilation)
-        result.append(unit)
+            result.append(_dense(unit, dilation) if dilation > 1 else unit)
+            stride *= 2 if strided else 1
     return result
 
 
-def _spread(layer: nn.Conv2d | nn.MaxPool2d, dilation: int, keep_stride: bool) -> None:
-    """Dilate a layer; a padding that kept the size keeps it."""
-    pool = isinstance(layer, nn.MaxPool2d)
-    padding = _side(layer.padding) * dilation
-    layer.dilation = dilation if pool else (dilation, dilation)
-    layer.padding = padding if pool else (padding, padding)
-    if not keep_stride:
-        layer.stride = 1 if pool else (1, 1)
+def _dense(unit: nn.Module, dilation: int) -> nn.Module:
+    """A unit without strides, its kernels dilated; paddings that kept the size keep it."""
+    if isinstance(unit, nn.MaxPool2d):
+        return DensePool2d(_side(unit.kernel_size), _side(unit.padding), dilation)
+    if isinstance(unit, nn.Conv2d):
+        padding = _side(unit.padding) * dilation
+        unit.stride, unit.dilation, unit.padding = (1, 1), (dilation, dilation), (padding, padding)
+    for name, child in unit.named_children():
+        setattr(unit, name, _dense(child, dilation))
+    return unit
 
 
 def _side(value: object) -> int:
