@@ -11,9 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from pixelwise.kernels.distance import border_weights
 from pixelwise.losses.base import Loss
 from pixelwise.losses.cross_entropy import CrossEntropy
 
@@ -42,7 +44,7 @@ class UNetWeighted(Loss):
     Raises
     ------
     UsageError
-        ``label_smoothing`` is outside 0..1, or the number of class weights does not fit the logits.
+        An option is out of range, or the number of class weights does not fit the logits.
 
     Examples
     --------
@@ -64,6 +66,7 @@ class UNetWeighted(Loss):
     ) -> None:
         super().__init__(ignore_index, multilabel, class_weights)
         self.cross_entropy = CrossEntropy(ignore_index, label_smoothing=label_smoothing)
+        border_weights(np.zeros((1, 1), int), w0, sigma)  # says at once when they are out of range
         self.needs = {"border": {"w0": w0, "sigma": sigma}}
 
     def compute(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:  # noqa: D102

@@ -36,7 +36,7 @@ class Batch:
     target
         B×H×W int64 class ids.
     weight
-        B×H×W float32 (the product of a sample's weight maps), or None.
+        B×H×W float32 (the product of a sample's weight maps, or the one that the loss needs), or None.
     indices
         Positions in the data set.
     """
@@ -48,7 +48,12 @@ class Batch:
 
 
 class SampleCache:
-    """Keeps decoded samples while they fit into a fixed budget of bytes; the rest is read each time."""
+    """Keeps decoded samples while they fit into a fixed budget of bytes; the rest is read each time.
+
+    What must be done to every sample once, before it is kept, can be set as ``prepare``.
+    """
+
+    prepare: Callable[[Sample], Sample] | None = None
 
     def __init__(self, dataset: Dataset[Sample], budget: int) -> None:
         self.dataset = dataset
@@ -60,6 +65,8 @@ class SampleCache:
         if index in self._kept:
             return self._kept[index]
         sample = self.dataset[index]
+        if self.prepare is not None:
+            sample = self.prepare(sample)
         arrays = [sample.image, sample.mask, sample.instances, *sample.weights.values()]
         cost = sum(array.nbytes for array in arrays if array is not None)
         with self._lock:
