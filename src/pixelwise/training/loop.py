@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.tensorboard import SummaryWriter
 
 from pixelwise import losses
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, UsageError
 from pixelwise.inference.engines import available_cores
 from pixelwise.metrics import ConfusionMatrix
 from pixelwise.models.network import SegmentationNetwork
@@ -110,9 +110,11 @@ class Trainer:
             **({"label_smoothing": config.label_smoothing} if config.label_smoothing else {}),
         )
         self.loss.to(self.fabric.device)
-        self.train_cache.prepare = partial(
-            with_needed_weights, needs=self.loss.needs, ignore=self.labels.ignore
-        )
+        if not takes_volumes(config):
+            needs, ignore = self.loss.needs, self.labels.ignore
+            self.train_cache.prepare = partial(with_needed_weights, needs=needs, ignore=ignore)
+        elif self.loss.needs:
+            raise UsageError(f"loss '{config.loss}' needs weight maps, which are made for images only")
         optimizer = make_optimizer(self.raw, config)
         channels_last = torch.channels_last if self.raw.axes == 2 else torch.channels_last_3d
         self.raw = self.raw.to(memory_format=channels_last)
