@@ -27,7 +27,7 @@ class WorkingScale(BaseModel):
     rule: Literal["area", "native"] = "area"
     height: int = Field(gt=0)
     width: int = Field(gt=0)
-    depth: int | None = Field(None, gt=0)
+    depth: int | None = Field(default=None, gt=0)
 
     @property
     def tile(self) -> tuple[int, ...]:

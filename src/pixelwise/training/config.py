@@ -33,7 +33,12 @@ class TrainConfig(BaseModel):
     head: Literal["softmax", "binary"] = Field("softmax", description="'binary': one sigmoid for two classes")
 
     # How large, how long
-    size: tuple[int, int] | None = Field(None, description="working size, WIDTHxHEIGHT")
+    size: tuple[int, int] | tuple[int, int, int] | None = Field(
+        None, description="working size, WIDTHxHEIGHT; of volumes the patch in voxels, XxYxZ"
+    )
+    window: tuple[float, float] | None = Field(
+        None, description="volumes: the intensities that become 0 and 255, LOW,HIGH"
+    )
     patches: bool | None = Field(None, description="cut patches at native scale instead of resizing images")
     batch: int | None = Field(None, ge=1, description="images per step (over all processes)")
     accumulate: int = Field(1, ge=1, description="batches per optimiser step")
@@ -94,12 +99,13 @@ class TrainConfig(BaseModel):
     @classmethod
     def _parse_size(cls, value: Any) -> Any:
         if isinstance(value, str):
-            match = re.fullmatch(r"(\d+)\s*[xX*,]\s*(\d+)", value.strip())
-            if not match:
+            if not re.fullmatch(r"\d+(\s*[xX*,]\s*\d+){1,2}", value.strip()):
                 raise ValueError(f"expected WIDTHxHEIGHT such as 480x360, found '{value}'")
-            value = (int(match[1]), int(match[2]))
+            value = tuple(int(side) for side in re.findall(r"\d+", value))
         if isinstance(value, list | tuple) and len(value) == 2 and min(value) < 32:
             raise ValueError("both sides must be at least 32 px")
+        if isinstance(value, list | tuple) and len(value) == 3 and min(value) < 8:
+            raise ValueError("all sides of a patch of a volume must be at least 8 voxels")
         return value
 
     @field_validator("options", mode="before")
@@ -115,7 +121,7 @@ class TrainConfig(BaseModel):
             raise ValueError("expected NAME=VALUE, NAME=VALUE such as 'output_stride=8, rates=[6, 12, 18]'")
         return options
 
-    @field_validator("scale_range", mode="before")
+    @field_validator("scale_range", "window", mode="before")
     @classmethod
     def _parse_range(cls, value: Any) -> Any:
         return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
@@ -124,6 +130,13 @@ class TrainConfig(BaseModel):
     @classmethod
     def _no_weights(cls, value: Any) -> Any:
         return None if isinstance(value, str) and value.lower() == "none" else value
+
+    @field_validator("window")
+    @classmethod
+    def _increasing(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not value[0] < value[1]:
+            raise ValueError("expected low < high")
+        return value
 
     @field_validator("scale_range")
     @classmethod

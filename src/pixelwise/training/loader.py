@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from threading import Lock
+from typing import Any
 
 import cv2
 import numpy as np
@@ -22,7 +23,10 @@ import torch
 from torch import Tensor
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.sample import Dataset, Sample
+from pixelwise.sample import Dataset, Sample, Volume
+
+Item = Sample | Volume
+"""What a training set holds."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +36,10 @@ class Batch:
     Attributes
     ----------
     pixels
-        B×H×W×C uint8; permuted to B×C×H×W it is already channels_last.
+        B×H×W×C uint8; permuted to B×C×H×W it is already channels_last. Of volumes B×X×Y×Z×C float32,
+        windowed to 0..255.
     target
-        B×H×W int64 class ids.
+        B×H×W int64 class ids; B×X×Y×Z of volumes.
     weight
         B×H×W float32 (the product of a sample's weight maps, or the one that the loss needs), or None.
     indices
@@ -53,21 +58,24 @@ class SampleCache:
     What must be done to every sample once, before it is kept, can be set as ``prepare``.
     """
 
-    prepare: Callable[[Sample], Sample] | None = None
+    prepare: Callable[[Any], Any] | None = None
 
-    def __init__(self, dataset: Dataset[Sample], budget: int) -> None:
+    def __init__(self, dataset: Dataset[Any], budget: int) -> None:
         self.dataset = dataset
-        self._kept: dict[int, Sample] = {}
+        self._kept: dict[int, Any] = {}
         self._left = budget
         self._lock = Lock()
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Any:
         if index in self._kept:
             return self._kept[index]
         sample = self.dataset[index]
         if self.prepare is not None:
             sample = self.prepare(sample)
-        arrays = [sample.image, sample.mask, sample.instances, *sample.weights.values()]
+        if isinstance(sample, Volume):
+            arrays = [sample.array, sample.mask]
+        else:
+            arrays = [sample.image, sample.mask, sample.instances, *sample.weights.values()]
         cost = sum(array.nbytes for array in arrays if array is not None)
         with self._lock:
             if index not in self._kept and cost <= self._left:
@@ -107,7 +115,7 @@ def epoch_order(
 def train_batches(
     cache: SampleCache,
     order: Sequence[Sequence[int]],
-    transform: Callable[[Sample, np.random.Generator], Sample],
+    transform: Callable[[Any, np.random.Generator], Item],
     *,
     epoch: int,
     seed: int,
@@ -115,7 +123,7 @@ def train_batches(
 ) -> Iterator[Batch]:
     """Augmented batches in the order given."""
 
-    def prepare(index: int) -> Sample:
+    def prepare(index: int) -> Item:
         return transform(cache[index], np.random.default_rng([seed, epoch, index]))
 
     return _in_threads(order, prepare, threads)
@@ -138,7 +146,7 @@ def eval_batches(
 
 
 def _in_threads(
-    order: Sequence[Sequence[int]], prepare: Callable[[int], Sample], threads: int
+    order: Sequence[Sequence[int]], prepare: Callable[[int], Item], threads: int
 ) -> Iterator[Batch]:
     if threads == 0:
         for indices in order:
@@ -149,7 +157,7 @@ def _in_threads(
     with ThreadPoolExecutor(threads) as pool:
         todo = iter(order)
 
-        def submit(indices: Sequence[int]) -> tuple[Sequence[int], list[Future[Sample]]]:
+        def submit(indices: Sequence[int]) -> tuple[Sequence[int], list[Future[Item]]]:
             return indices, [pool.submit(prepare, i) for i in indices]
 
         waiting = deque(submit(indices) for indices in islice(todo, 3))
@@ -166,26 +174,33 @@ def _in_threads(
             cv2.setNumThreads(before)
 
 
-def _collate(samples: Sequence[Sample], indices: Sequence[int]) -> Iterator[Batch]:
+def _collate(samples: Sequence[Item], indices: Sequence[int]) -> Iterator[Batch]:
     """One batch, or several when sizes differ (validation only; training crops are all of one size)."""
     start = 0
     for end in range(1, len(samples) + 1):
-        if end == len(samples) or samples[end].image.shape != samples[start].image.shape:
+        if end == len(samples) or pixels_of(samples[end]).shape != pixels_of(samples[start]).shape:
             yield _stack(samples[start:end], tuple(indices[start:end]))
             start = end
 
 
-def _stack(samples: Sequence[Sample], indices: tuple[int, ...]) -> Batch:
-    target = np.stack([_mask_of(sample) for sample in samples]).astype(np.int64)
-    weight = None
-    if samples[0].weights:
-        maps = [np.prod(list(sample.weights.values()), axis=0) for sample in samples]
-        weight = torch.from_numpy(np.stack(maps).astype(np.float32))
-    pixels = torch.from_numpy(np.stack([sample.image for sample in samples]))
+def _stack(samples: Sequence[Item], indices: tuple[int, ...]) -> Batch:
+    target = np.stack([mask_of(sample) for sample in samples]).astype(np.int64)
+    maps = [np.prod(list(s.weights.values()), axis=0) for s in samples if isinstance(s, Sample) and s.weights]
+    weight = torch.from_numpy(np.stack(maps).astype(np.float32)) if maps else None
+    pixels = torch.from_numpy(np.stack([pixels_of(sample) for sample in samples]))
     return Batch(pixels, torch.from_numpy(target), weight, indices)
 
 
-def _mask_of(sample: Sample) -> np.ndarray:
-    if sample.mask is None:
-        raise DataError(f"{sample.path or sample.name}: no mask; leave it out of the data or label it")
-    return sample.mask
+def pixels_of(item: Item) -> np.ndarray:
+    """H×W×C of an image; X×Y×Z×C of a volume, which often has no axis of channels."""
+    if isinstance(item, Sample):
+        return item.image
+    return item.array if item.array.ndim == 4 else item.array[..., None]
+
+
+def mask_of(item: Item) -> np.ndarray:
+    """Its class ids; without any, DataError."""
+    if item.mask is None:
+        where = item.path or item.meta.get("name", "")
+        raise DataError(f"{where}: no mask; leave it out of the data or label it")
+    return item.mask

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from pixelwise.data import CheckReport
-from pixelwise.errors import DataError
-from pixelwise.sample import Dataset, Sample
+from pixelwise.errors import DataError, UsageError
+from pixelwise.sample import Dataset, Sample, Volume
 from pixelwise.training.config import TrainConfig
 from pixelwise.training.loader import steps_per_epoch
+from pixelwise.training.volumes import VolumeReport, plan_volumes
 
 _COMFORTABLE_AREA = 480 * 360  # px; what trains in an afternoon on a CPU
 _LARGE_SIDE = 2048  # px; larger images would lose too much by resizing
 _PATCH = (512, 512)
 _STEPS = 2000
 _IMBALANCE = 10  # commonest to rarest class
+
+Data = TypeVar("Data", Sample, Volume)
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,12 @@ class Plan:
         return {key: f"{_show(values[key])} ({why})" for key, why in self.reasons.items()}
 
 
-def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckReport) -> Plan:
+def make_plan(config: TrainConfig, train_set: Dataset[Any], report: CheckReport | VolumeReport) -> Plan:
     """Fill every open setting of ``config`` from what the data doctor found."""
+    if isinstance(report, VolumeReport):
+        return Plan(*plan_volumes(config, report))
+    if config.window is not None or (config.size is not None and len(config.size) == 3):
+        raise UsageError("a window, and a size of three sides, are for volumes; leave them out for images")
     reasons: dict[str, str] = {}
     found: dict[str, Any] = {}
 
@@ -80,9 +87,7 @@ def make_plan(config: TrainConfig, train_set: Dataset[Sample], report: CheckRepo
     return Plan(config.model_copy(update=found), reasons)
 
 
-def split_data(
-    data: Dataset[Sample], fraction: float, seed: int
-) -> tuple[Dataset[Sample], Dataset[Sample], str]:
+def split_data(data: Dataset[Data], fraction: float, seed: int) -> tuple[Dataset[Data], Dataset[Data], str]:
     """Training and validation samples, and a sentence on where the latter come from.
 
     The splits called ``train`` and ``val`` are taken when there are; otherwise a random ``fraction`` of
@@ -115,11 +120,16 @@ def split_data(
     return pool.subset(sorted(order[held:].tolist())), pool.subset(sorted(order[:held].tolist())), why
 
 
-def class_weights(kind: str | None, train_set: Dataset[Sample], report: CheckReport) -> np.ndarray | None:
+def class_weights(
+    kind: str | None, train_set: Dataset[Any], report: CheckReport | VolumeReport
+) -> np.ndarray | None:
     """K float32 weights for the loss from the training split, or None."""
     if kind in (None, "none"):
         return None
-    weights = report.class_weights(_counted_split(train_set, report))
+    if isinstance(report, VolumeReport):
+        weights = report.class_weights()
+    else:
+        weights = report.class_weights(_counted_split(train_set, report))
     weights = np.sqrt(weights) if kind == "sqrt-median" else weights
     return np.clip(weights, 0.1, 10.0).astype(np.float32)
 

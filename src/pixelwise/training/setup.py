@@ -21,7 +21,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from pixelwise import models
-from pixelwise.augment import Augment
+from pixelwise.augment import Augment, VolumeAugment
 from pixelwise.bundles import WorkingScale
 from pixelwise.bundles.bundle import cache_folder
 from pixelwise.errors import PixelwiseError, UsageError
@@ -108,17 +108,27 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def make_network(config: TrainConfig, num_classes: int) -> SegmentationNetwork:
+def takes_volumes(config: TrainConfig) -> bool:
+    """Whether the architecture labels voxels of volumes, not pixels of images."""
+    return config.arch in models.ARCHITECTURES and models.ARCHITECTURES[config.arch].task == "volume"
+
+
+def make_network(config: TrainConfig, num_classes: int, in_channels: int = 3) -> SegmentationNetwork:
     """The network of a configuration, with its encoder's weights."""
     if config.head == "binary" and num_classes != 2:
         raise UsageError(f"head 'binary' needs exactly two classes, found {num_classes}; use head 'softmax'")
     weights = config.weights
     if weights == "auto":
-        shipped = config.variant == "default" and has_packaged_weights(config.encoder or DEFAULT_ENCODER)
+        shipped = (
+            config.variant == "default"
+            and not takes_volumes(config)
+            and has_packaged_weights(config.encoder or DEFAULT_ENCODER)
+        )
         weights = "imagenet" if shipped else None
     return models.create(
         config.arch,
         1 if config.head == "binary" else num_classes,
+        in_channels,
         encoder=config.encoder,
         variant=config.variant,
         weights=weights,
@@ -182,17 +192,38 @@ def set_training(network: nn.Module, raw: SegmentationNetwork, config: TrainConf
 def working_scale(config: TrainConfig) -> WorkingScale:
     """How the trained model will look at images."""
     assert config.size
+    if len(config.size) == 3:
+        depth, height, width = config.size  # networks' names of the array's axes
+        return WorkingScale(rule="native", depth=depth, height=height, width=width)
     width, height = config.size
     return WorkingScale(rule="native" if config.patches else "area", height=height, width=width)
 
 
 def make_augment(
-    config: TrainConfig, ignore: int, transform: Callable[[Sample], Sample] | None
-) -> Callable[[Sample, np.random.Generator], Sample]:
-    """The random warp and colours of a configuration, around the scale at which the model will work."""
+    config: TrainConfig, ignore: int, transform: Callable[[Any], Any] | None
+) -> Callable[[Any, np.random.Generator], Any]:
+    """The random warp and colours of a configuration, around the scale at which the model will work.
+
+    For volumes: patches at their own scale, mirrored along every axis, with small changes of intensity.
+    """
     assert config.size
     working = working_scale(config)
     strength = config.colour
+    then = (transform,) if transform else ()
+    if len(config.size) == 3:
+        assert config.window
+        return VolumeAugment(
+            config.size,
+            config.window,
+            foreground=config.foreground,
+            flip=(config.flip,) * 3,
+            gain=0.1 * strength,
+            gamma=0.1 * strength,
+            shift=0.05 * strength,
+            noise=0.03 * strength,
+            ignore=ignore,
+            then=then,
+        )
     augment = Augment(
         size=(working.height, working.width),
         scale=config.scale_range,
@@ -205,7 +236,7 @@ def make_augment(
         hue=0.02 * strength,
         blur=0.1 * min(1.0, strength),
         ignore=ignore,
-        then=(transform,) if transform else (),
+        then=then,
     )
 
     def apply(sample: Sample, rng: np.random.Generator) -> Sample:
