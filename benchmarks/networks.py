@@ -3,11 +3,12 @@
     python benchmarks/networks.py --data DIR --out DIR [--runs fcn8s unet ...] [--epochs 8]
     python benchmarks/networks.py --out DIR --report [--speed]
 
-Practical variants on tf_efficientnet_lite0 with the packaged ImageNet weights, 240x180, the same images in the
-same order, the same augmentation, optimiser and schedule for all; nothing is tuned for one of them. The number
-reported is that of the LAST validation, so that nothing is chosen on it. A run that was stopped goes on where it
-was, one that is done is not repeated. ``--report`` prints the tables of what is done; with ``--speed`` it measures
-prediction too, one image of 240x180 at a time on openvino in float32, the networks taking turns.
+Practical variants on tf_efficientnet_lite0 with the packaged ImageNet weights, 240x180, the same images in
+the same order, the same augmentation, optimiser and schedule for all; nothing is tuned for one of them. The
+number reported is that of the LAST validation, so that nothing is chosen on it. A run that was stopped goes
+on where it was, one that is done is not repeated. ``--report`` prints the tables of what is done; with
+``--speed`` it measures prediction too, one image of 240x180 at a time on openvino in float32, the networks
+taking turns.
 """
 
 from __future__ import annotations

@@ -76,7 +76,10 @@ def test_the_table_has_the_measured_numbers(name: str, variant: str) -> None:
         ({"name": "unet", "num_classes": 0}, "at least one class"),
         ({"name": "deeplabv3plus", "variant": "paper", "multi_grid": [1, 2]}, "three factors"),
         ({"name": "deeplabv3", "variant": "paper", "multi_grid": [1, 2]}, "three factors"),
-        ({"name": "deeplabv3", "encoder": "vit_tiny_patch16_224"}, "cannot give all features at output stride"),
+        (
+            {"name": "deeplabv3", "encoder": "vit_tiny_patch16_224"},
+            "cannot give all features at output stride",
+        ),
         ({"name": "unet", "encoder": "vit_tiny_patch16_224"}, "takes images of 224x224 only"),
         ({"name": "deeplabv3", "variant": "torchvision", "encoder": "resnet34"}, "did you mean 'resnet"),
         ({"name": "fcn", "variant": "torchvision", "encoder": "mobilenet_v3_large"}, "unknown encoder"),

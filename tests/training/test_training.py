@@ -350,7 +350,12 @@ def _first_batch(trainer):
 
 
 def test_deeplab_v1_is_judged_at_every_eighth_pixel(shapes, tmp_path):
-    options = {"arch": "deeplabv1", "variant": "paper", "options": {"width": 0.125}, "freeze_batch_norm": True}
+    options = {
+        "arch": "deeplabv1",
+        "variant": "paper",
+        "options": {"width": 0.125},
+        "freeze_batch_norm": True,
+    }
     trainer = make_trainer(shapes, tmp_path / "run", batch=2, **options)
     batch = _first_batch(trainer)
     trainer.raw.eval()  # no dropout

@@ -12,7 +12,9 @@ from pixelwise.cli.options import Json, Quiet
 
 def command(
     name: Annotated[str | None, typer.Argument(help="Show the layers of this architecture.")] = None,
-    variant: Annotated[str, typer.Option("--variant", help="'default', 'paper' or 'torchvision'.")] = "default",
+    variant: Annotated[
+        str, typer.Option("--variant", help="'default', 'paper' or 'torchvision'.")
+    ] = "default",
     classes: Annotated[int, typer.Option("--classes", help="Number of classes.")] = 21,
     encoder: Annotated[str | None, typer.Option("--encoder", help="Any timm encoder.")] = None,
     json: Json = False,
@@ -32,7 +34,9 @@ def command(
             output = "x".join(map(str, layer["output"]))
             lines.append(f"{layer['name']:40} {layer['kind']:24} {output:>18} {layer['parameters']:>12,}")
         total = sum(layer["parameters"] for layer in layers)
-        lines.append(f"\n{total:,} parameters for {classes} classes; sizes of one input as {_INPUT} without batch.")
+        lines.append(
+            f"\n{total:,} parameters for {classes} classes; sizes of one input as {_INPUT} without batch."
+        )
         display.result("\n".join(lines), layers)
         return
     rows = models.list()

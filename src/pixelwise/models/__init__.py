@@ -81,7 +81,8 @@ ARCHITECTURES: dict[str, Architecture] = {
     ),
     "gcn": _image(
         2017,
-        "Large Kernel Matters: Improve Semantic Segmentation by Global Convolutional Network, arXiv 1703.02719",
+        "Large Kernel Matters: Improve Semantic Segmentation by Global Convolutional Network, "
+        "arXiv 1703.02719",
         "gcn",
         default="GCN",
         paper="PaperGCN",
@@ -199,8 +200,8 @@ def list() -> builtins.list[dict[str, Any]]:
 def describe(name: str, num_classes: int = 21, **options: Any) -> builtins.list[dict[str, Any]]:
     """Describe the layers of a network in the order in which they are made: name, kind, output, parameters.
 
-    ``output`` is the shape without the batch for one image of 512x512 pixels (volume of 64x128x128 voxels); empty
-    for a layer that prediction does not use. ``options`` as for :func:`create`, whose errors it raises.
+    ``output`` is the shape without the batch for one image of 512x512 pixels (volume of 64x128x128 voxels);
+    empty for a layer that prediction does not use. ``options`` as for :func:`create`, whose errors it raises.
 
     >>> describe("unet", 2, encoder="resnet18")[0]["output"]
     [64, 256, 256]

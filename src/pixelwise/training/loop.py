@@ -263,7 +263,7 @@ class Trainer:
         return ", ".join(str(sample.path or sample.name) for sample in samples) or "a mask"
 
     def _loss_of(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
-        """The loss at every ``loss_stride``-th pixel, which is all of them except where a paper shrinks labels."""
+        """The loss at every ``loss_stride``-th pixel: at all of them, unless a paper shrinks its labels."""
         stride = self.raw.loss_stride
         if stride > 1:
             logits, target = logits[..., ::stride, ::stride], target[..., ::stride, ::stride]

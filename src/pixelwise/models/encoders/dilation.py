@@ -1,21 +1,25 @@
-"""Exact dilation of encoders that timm cannot dilate: the VGGs and the first Xception, which shrink by pooling.
+"""Exact dilation of encoders that timm cannot dilate: the VGGs and the first Xception, which shrink by
+pooling.
 
-The rule (as in torchvision and timm): where a stride is removed, its own unit still sees the old grid and keeps
-the dilation so far; from the next unit on the dilation doubles. The features are then those of the strided
-network computed densely: OS-8 ``features[..., ::4, ::4]`` equal the OS-32 features.
+The rule (as in torchvision and timm): where a stride is removed, its own unit still sees the old grid and
+keeps the dilation so far; from the next unit on the dilation doubles. The features are then those of the
+strided network computed densely: OS-8 ``features[..., ::4, ::4]`` equal the OS-32 features.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+
 class DensePool2d(nn.MaxPool2d):
     """A max pool with its stride taken away, dilated, that keeps the size of the map.
 
-    What lies outside counts for nothing. Below and on the right this adds windows that the strided pool dropped.
+    What lies outside counts for nothing. Below and on the right this adds windows that the strided pool
+    dropped.
     """
 
     def __init__(self, kernel_size: int, padding: int, dilation: int) -> None:
@@ -28,7 +32,8 @@ class DensePool2d(nn.MaxPool2d):
 
 
 def dilate(units: Iterable[nn.Module], output_stride: int) -> list[nn.Module]:
-    """Turn strides beyond ``output_stride`` into dilation, in place; a unit that is itself a pool is replaced.
+    """Turn strides beyond ``output_stride`` into dilation, in place; a unit that is itself a pool is
+    replaced.
 
     Parameters
     ----------
@@ -66,6 +71,6 @@ def _dense(unit: nn.Module, dilation: int) -> nn.Module:
     return unit
 
 
-def _side(value: object) -> int:
+def _side(value: Any) -> int:
     """The number behind an int or a pair of equal ints."""
-    return int(value[0] if isinstance(value, tuple) else value)  # type: ignore[call-overload, no-any-return]
+    return int(value[0] if isinstance(value, tuple) else value)

@@ -35,9 +35,9 @@ class PaperResNet(TimmEncoder):
     multi_grid
         Factors on the dilation of the last block's three units (DeepLab v3: 1, 2, 4).
     caffe
-        DeepLab v2's net: strides on the first 1×1 convolution of a unit, and all units of a dilated block dilated
-        alike. Off, strides are on the 3×3 and the first unit keeps the dilation of the block before, so that the
-        features equal those of stride 32 computed densely.
+        DeepLab v2's net: strides on the first 1×1 convolution of a unit, and all units of a dilated block
+        dilated alike. Off, strides are on the 3×3 and the first unit keeps the dilation of the block before,
+        so that the features equal those of stride 32 computed densely.
 
     Raises
     ------

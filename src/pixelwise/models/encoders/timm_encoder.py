@@ -4,8 +4,8 @@ Source: https://github.com/huggingface/pytorch-image-models (Apache-2.0), used t
 With a smaller output stride the features are those of stride 32 computed densely:
 OS-8 ``features[..., ::4, ::4]`` equal the OS-32 features.
 
-Departures from timm: TensorFlow-style SAME convolutions are exchanged for an equal layer that exports
-with symbolic sizes; plain chains (EfficientNets, MobileNets, ResNets and the like) run level by level; the VGGs
+Departures from timm: TensorFlow-style SAME convolutions are exchanged for an equal layer that exports with
+symbolic sizes; plain chains (EfficientNets, MobileNets, ResNets and the like) run level by level; the VGGs
 and the first Xception can be dilated too; windowed transformers (Swin) take any size.
 """
 

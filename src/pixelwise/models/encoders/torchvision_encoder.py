@@ -81,4 +81,3 @@ class TorchvisionEncoder(Encoder):
             if name in self._ends:
                 sections.append([])
         return tuple(chain_stage(index, section) for index, section in enumerate(sections[:-1]))
-

@@ -1,7 +1,8 @@
-"""VGG-16 as FCN used it (ceiling pools, a wide first padding, fc6 and fc7 as convolutions) and as DeepLab did.
+"""VGG-16 as FCN used it (ceiling pools, a wide first padding, fc6 and fc7 as convolutions) and as DeepLab
+did.
 
-Papers: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015,
-arXiv 1409.1556; turned convolutional by Long, Shelhamer, Darrell, CVPR 2015, arXiv 1411.4038; dilated by Chen,
+Papers: Simonyan, Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015, arXiv
+1409.1556; turned convolutional by Long, Shelhamer, Darrell, CVPR 2015, arXiv 1411.4038; dilated by Chen,
 Papandreou, Kokkinos, Murphy, Yuille, ICLR 2015, arXiv 1412.7062.
 
 Departures: input is RGB where Caffe's is BGR (mean and weights in RGB order, otherwise the same); random
@@ -143,7 +144,8 @@ class FullyConvolutionalVGG16(VGG16):
 class DeepLabVGG16(VGG16):
     """VGG-16 at output stride 8: 3×3 pools of padding 1, the last two with stride 1, conv5 with dilation 2.
 
-    Images with sides of 8 n + 1 pixels (321) give maps of n + 1 (41), whose centres lie on every eighth pixel.
+    Images with sides of 8 n + 1 pixels (321) give maps of n + 1 (41), whose centres lie on every eighth
+    pixel.
     """
 
     def __init__(self, in_channels: int = 3, width: float = 1.0, weights: str | None = None) -> None:
@@ -157,10 +159,11 @@ class DeepLabVGG16(VGG16):
 
 
 def load_fully_connected(fc6: nn.Conv2d, fc7: nn.Conv2d, path: str) -> None:
-    """Copy VGG-16's fully connected layers into smaller convolutions by taking every so-manieth row and column.
+    """Copy VGG-16's fully connected layers into smaller convolutions by taking every so-manieth row and
+    column.
 
-    DeepLab v1 made its 3×3 kernels of 1024 channels from the 7×7 ones of 4096 like this. A file that holds the
-    convolutions only is fine: nothing is copied then.
+    DeepLab v1 made its 3×3 kernels of 1024 channels from the 7×7 ones of 4096 like this. A file that holds
+    the convolutions only is fine: nothing is copied then.
     """
     state = read_state_dict(path)
     for convolution, names in ((fc6, _LAYER_NAMES[-2]), (fc7, _LAYER_NAMES[-1])):
@@ -173,8 +176,8 @@ def load_fully_connected(fc6: nn.Conv2d, fc7: nn.Conv2d, path: str) -> None:
         for axis, wanted in enumerate(convolution.weight.shape):
             if wanted > kernel.shape[axis]:
                 raise DataError(
-                    f"{path}: '{name}.weight' has shape {tuple(weight.shape)}, too small for a convolution of "
-                    f"shape {tuple(convolution.weight.shape)}; these are not weights of VGG-16"
+                    f"{path}: '{name}.weight' has shape {tuple(weight.shape)}, too small for a convolution "
+                    f"of shape {tuple(convolution.weight.shape)}; these are not weights of VGG-16"
                 )
             chosen = torch.linspace(0, kernel.shape[axis] - 1, wanted).round().long()
             kernel = kernel.index_select(axis, chosen)

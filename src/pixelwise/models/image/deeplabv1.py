@@ -1,15 +1,15 @@
 """DeepLab v1: VGG-16 made dense by atrous convolution, with a large field of view (LargeFOV).
 
-Paper: Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation with Deep Convolutional Nets and
-Fully Connected CRFs", ICLR 2015, arXiv 1412.7062. The CRF is ``pixelwise.refine.dense_crf``.
+Paper: Chen, Papandreou, Kokkinos, Murphy, Yuille, "Semantic Image Segmentation with Deep Convolutional Nets
+and Fully Connected CRFs", ICLR 2015, arXiv 1412.7062. The CRF is ``pixelwise.refine.dense_crf``.
 
 Departures
 ----------
 - ``paper``: RGB where Caffe has BGR. Images of any size are extended to sides of 8 n + 1 pixels with the mean
-  colour, and the logits are cropped. Labels are shrunk by 8 for the loss (``loss_stride``): logits and labels meet
-  at every eighth pixel, where interpolation leaves the logits as they are.
-- ``default``: any dilatable encoder at output stride 8, exactly dilated; batch norm in the head, which is 512 wide;
-  bilinear resizing with align_corners=False; the loss at full size.
+  colour, and the logits are cropped. Labels are shrunk by 8 for the loss (``loss_stride``): logits and labels
+  meet at every eighth pixel, where interpolation leaves the logits as they are.
+- ``default``: any dilatable encoder at output stride 8, exactly dilated; batch norm in the head, which is 512
+  wide; bilinear resizing with align_corners=False; the loss at full size.
 """
 
 from __future__ import annotations

@@ -1,14 +1,16 @@
-"""DeepLab v2: atrous spatial pyramid pooling (ASPP), the sum of classifiers that see the image at several rates.
+"""DeepLab v2: atrous spatial pyramid pooling (ASPP), the sum of classifiers that see the image at several
+rates.
 
-Paper: Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Segmentation with Deep Convolutional
-Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018, arXiv 1606.00915.
+Paper: Chen, Papandreou, Kokkinos, Murphy, Yuille, "DeepLab: Semantic Image Segmentation with Deep
+Convolutional Nets, Atrous Convolution, and Fully Connected CRFs", PAMI 2018, arXiv 1606.00915.
 
 Departures
 ----------
-- ``paper``: RGB where Caffe has BGR; ResNet-101 scales by ImageNet's mean and deviation. Sides are extended to
-  8 n + 1 and labels shrunk by 8 for the loss, as in :mod:`pixelwise.models.image.deeplabv1`. ResNet-101 dilates
-  every unit of a block as the published nets do; ``exact_dilation`` keeps the features of the undilated ResNet.
-  Batch norm is trained unless the training is told to freeze it (``freeze_batch_norm``), which the paper does.
+- ``paper``: RGB where Caffe has BGR; ResNet-101 scales by ImageNet's mean and deviation. Sides are extended
+  to 8 n + 1 and labels shrunk by 8 for the loss, as in :mod:`pixelwise.models.image.deeplabv1`. ResNet-101
+  dilates every unit of a block as the published nets do; ``exact_dilation`` keeps the features of the
+  undilated ResNet. Batch norm is trained unless the training is told to freeze it (``freeze_batch_norm``),
+  which the paper does.
 - ``default``: any dilatable encoder at output stride 8, exactly dilated; bilinear resizing with
   align_corners=False; one scale; the loss at full size.
 """
@@ -49,9 +51,7 @@ class SummedASPP(nn.Module):
 
 def convolution_aspp(in_channels: int, num_classes: int, rates: Sequence[int]) -> SummedASPP:
     """The ASPP on ResNet: a 3×3 convolution with bias straight to the logits per rate."""
-    return SummedASPP(
-        [nn.Conv2d(in_channels, num_classes, 3, padding=rate, dilation=rate) for rate in rates]
-    )
+    return SummedASPP([nn.Conv2d(in_channels, num_classes, 3, padding=rate, dilation=rate) for rate in rates])
 
 
 class DeepLabV2(SegmentationNetwork):

@@ -248,14 +248,14 @@ def _zero_score(in_channels: int, num_classes: int) -> nn.Conv2d:
 def convolutionalise(classifier: nn.Module) -> nn.Sequential:
     """The paper's opening move: a classifier's dense layers turned into convolutions.
 
-    At the size it was made for the result gives the same logits, as a B×K×1×1 map; on a larger image it gives a
-    coarse heat map of every class, in one pass.
+    At the size it was made for the result gives the same logits, as a B×K×1×1 map; on a larger image it gives
+    a coarse heat map of every class, in one pass.
 
     Parameters
     ----------
     classifier
-        A network with ``features`` (convolutions) and ``classifier`` (dense layers), as AlexNet and the VGGs of
-        torchvision have; it may have an ``avgpool`` between them. Its weights are copied.
+        A network with ``features`` (convolutions) and ``classifier`` (dense layers), as AlexNet and the VGGs
+        of torchvision have; it may have an ``avgpool`` between them. Its weights are copied.
 
     Raises
     ------
@@ -270,7 +270,9 @@ def convolutionalise(classifier: nn.Module) -> nn.Sequential:
     (torch.Size([1, 1000, 1, 1]), torch.Size([1, 1000, 4, 3]))
     """
     features, dense = getattr(classifier, "features", None), getattr(classifier, "classifier", None)
-    layers = [dense] if isinstance(dense, nn.Linear) else list(dense) if isinstance(dense, nn.Sequential) else []
+    layers = (
+        [dense] if isinstance(dense, nn.Linear) else list(dense) if isinstance(dense, nn.Sequential) else []
+    )
     if features is None or not any(isinstance(layer, nn.Linear) for layer in layers):
         raise UsageError(
             f"{type(classifier).__name__} has no 'features' and 'classifier' with dense layers to turn into "
@@ -286,7 +288,7 @@ def convolutionalise(classifier: nn.Module) -> nn.Sequential:
         side = math.isqrt(layer.in_features // channels)
         if side * side * channels != layer.in_features:
             raise UsageError(
-                f"a dense layer of {layer.in_features} inputs does not see a square map of {channels} channels"
+                f"a dense layer of {layer.in_features} inputs sees no square map of {channels} channels"
             )
         convolution = nn.Conv2d(channels, layer.out_features, side, bias=layer.bias is not None)
         convolution.weight.data.copy_(layer.weight.detach().view_as(convolution.weight))

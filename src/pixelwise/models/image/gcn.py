@@ -5,16 +5,16 @@ Network", CVPR 2017, arXiv 1703.02719.
 
 Departures
 ----------
-- ``paper``: the residual encoder is torchvision's ResNet-152 (or 101, 50), not the "ResNet-GCN" that the paper
-  trains from the start as a second option. Deconvolutions are 4×4, start as bilinear interpolation, have no bias,
-  and are cropped where a map of odd size meets its neighbour.
-- ``default``: any encoder; branches of at least 21 channels also for fewer classes, and a 1×1 classifier; bilinear
-  resizing instead of deconvolution.
+- ``paper``: the residual encoder is torchvision's ResNet-152 (or 101, 50), not the "ResNet-GCN" that the
+  paper trains from the start as a second option. Deconvolutions are 4×4, start as bilinear interpolation,
+  have no bias, and are cropped where a map of odd size meets its neighbour.
+- ``default``: any encoder; branches of at least 21 channels also for fewer classes, and a 1×1 classifier;
+  bilinear resizing instead of deconvolution.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -59,7 +59,10 @@ class GlobalConvolution(nn.Module):
 def _split(in_channels: int, out_channels: int, *kernels: tuple[int, int]) -> nn.Sequential:
     widths = (in_channels, out_channels, out_channels)
     return nn.Sequential(
-        *(nn.Conv2d(widths[i], widths[i + 1], k, padding=(k[0] // 2, k[1] // 2)) for i, k in enumerate(kernels))
+        *(
+            nn.Conv2d(widths[i], widths[i + 1], k, padding=(k[0] // 2, k[1] // 2))
+            for i, k in enumerate(kernels)
+        )
     )
 
 
@@ -85,7 +88,7 @@ class _Deconvolution(nn.Module):
         super().__init__()
         self.deconvolution = BilinearDeconvolution(channels, 4, 2, learned=True)
 
-    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(self, x: Tensor, size: Sequence[int]) -> Tensor:
         # Unpadded, it gives 2 n + 2 values; the first lies before the map.
         return crop(self.deconvolution(x), 1, 1, size)
 
@@ -122,7 +125,9 @@ class GCN(SegmentationNetwork):
     ) -> None:
         super().__init__(num_classes, in_channels, multilabel)
         width = max(num_classes, _NARROWEST)
-        self._build(create_encoder(encoder, in_channels, 32, weights), width, kernel_size, boundary_refinement)
+        self._build(
+            create_encoder(encoder, in_channels, 32, weights), width, kernel_size, boundary_refinement
+        )
         self.classifier: nn.Module = nn.Conv2d(width, num_classes, 1)
 
     def _build(self, encoder: Encoder, width: int, kernel_size: int, refined: bool) -> None:
@@ -137,7 +142,7 @@ class GCN(SegmentationNetwork):
         # After the three sums, and after each of the two upsamplings from stride 4 to the image.
         self.refinements = nn.ModuleList(refine() for _ in range(5))
 
-    def _upsample(self, index: int, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def _upsample(self, index: int, x: Tensor, size: Sequence[int]) -> Tensor:
         """Bring a map to the size of the next finer one; ``index`` counts from the deepest."""
         return resize(x, size)
 
@@ -200,7 +205,7 @@ class PaperGCN(GCN):
         self.classifier = nn.Identity()
         self.deconvolutions = nn.ModuleList(_Deconvolution(num_classes) for _ in range(5 * deconvolution))
 
-    def _upsample(self, index: int, x: Tensor, size: tuple[int, int]) -> Tensor:
+    def _upsample(self, index: int, x: Tensor, size: Sequence[int]) -> Tensor:
         if not self.deconvolutions:
             return super()._upsample(index, x, size)
         upsampled: Tensor = self.deconvolutions[index](x, size)

@@ -23,7 +23,10 @@ def split_weights(path: str | None) -> tuple[str | None, str | None]:
 _NAMES = (
     (r"^encoder\.net\.", "backbone."),
     (r"^extra\.", "aux_classifier."),
-    (r"^classifier\.0\.branches\.(\d+)\.conv\.", r"classifier.0.convs.\1.1."),  # image pooling: after the pool
+    (
+        r"^classifier\.0\.branches\.(\d+)\.conv\.",
+        r"classifier.0.convs.\1.1.",
+    ),  # image pooling: after the pool
     (r"^classifier\.0\.branches\.(\d+)\.norm\.", r"classifier.0.convs.\1.2."),
     (r"^classifier\.0\.branches\.", "classifier.0.convs."),
 )
@@ -57,7 +60,9 @@ def load_torchvision(network: SegmentationNetwork, path: str) -> None:
     for name, tensor in own.items():
         theirs = torchvision_name(name)
         if theirs not in state:
-            hint = "auxiliary_head=False leaves it out" if name.startswith("extra.") else "give the same encoder"
+            hint = (
+                "auxiliary_head=False leaves it out" if name.startswith("extra.") else "give the same encoder"
+            )
             raise DataError(f"{path}: has no tensor '{theirs}', which this network needs; {hint}")
         if state[theirs].shape != tensor.shape:
             raise DataError(

@@ -5,9 +5,9 @@ Segmentation", 2019, arXiv 1908.09443. The rest of the network is DeepLab v3+ (a
 
 Departures
 ----------
-- The text that we could read (abstracts) does not say how the branches are joined, and public copies differ. Here
-  they are summed (``fusion="sum"``): only then is the number of parameters the same for any number of rates, which
-  is what the paper is after. ``fusion="concat"`` joins them as DeepLab's ASPP does.
+- The text that we could read (abstracts) does not say how the branches are joined, and public copies differ.
+  Here they are summed (``fusion="sum"``): only then is the number of parameters the same for any number of
+  rates, which is what the paper is after. ``fusion="concat"`` joins them as DeepLab's ASPP does.
 - ``paper``: Xception-65 with the decoder of DeepLab v3+; align_corners=True as there.
 - ``default``: any dilatable encoder; align_corners=False.
 - The shared kernel is a full 3×3 one in both: a separable one has hardly any weights to share.
