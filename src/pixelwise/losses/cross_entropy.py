@@ -85,7 +85,7 @@ class CrossEntropy(Loss):
     def _softmax(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         class_weights = self.weights_of_classes(logits)
         valid = self.valid(target)
-        counted = self._counted(logits, target, valid)
+        counted = self._counted(logits, target, valid, weight)
         whole = weight is None and counted is valid
         losses = F.cross_entropy(
             logits,
@@ -105,7 +105,8 @@ class CrossEntropy(Loss):
 
     def _sigmoid(self, logits: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
         positive, valid = self.one_vs_rest(logits, target)
-        importance = pixel_importance(logits, self._counted(logits, positive, valid), weight)
+        counted = self._counted(logits, positive, valid, None if weight is None else weight.unsqueeze(1))
+        importance = pixel_importance(logits, counted, weight)
         class_weights = self.weights_of_entries(logits, positive)
         if class_weights is not None:
             importance = importance * class_weights
@@ -114,13 +115,15 @@ class CrossEntropy(Loss):
         return divide(losses, importance.sum())
 
     @torch.no_grad()
-    def _counted(self, logits: Tensor, truth: Tensor, valid: Tensor) -> Tensor:
+    def _counted(self, logits: Tensor, truth: Tensor, valid: Tensor, weight: Tensor | None) -> Tensor:
         """Boolean like ``valid``, the entries that count: all, or the hard ones where these are mined.
 
         ``truth`` holds class ids for a softmax, positives for sigmoids.
         """
         if self.hard_threshold is None and not self.hard_minimum:
             return valid
+        if weight is not None:
+            valid = valid & (weight > 0)
         if self.is_softmax(logits):
             probability = F.cross_entropy(logits, truth, ignore_index=self.ignore_index, reduction="none")
             probability = probability.neg().exp()
