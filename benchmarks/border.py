@@ -2,8 +2,8 @@
 
     python benchmarks/border.py
 
-512x512 pixels: 200 cells that nearly touch, 200 scattered ones, and 20 large ones. The loop is the usual
-code: scipy.ndimage.distance_transform_edt for each instance, sorted. The values must agree to 1e-5.
+512x512 pixels: 200 cells that nearly touch, 200 scattered ones, and 20 large ones. The loop runs
+scipy.ndimage.distance_transform_edt for each instance. The values must agree to 1e-5.
 """
 
 from __future__ import annotations
