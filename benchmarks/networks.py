@@ -1,6 +1,6 @@
 """Every image network on CamVid under one budget, and the claims of the KSAC and GCN papers.
 
-    python benchmarks/networks.py --data DIR --out DIR [--runs fcn8s unet ...] [--epochs 8]
+    python benchmarks/networks.py --data DIR --out DIR [--runs fcn8s unet ...] [--epochs 8] [--size 240x180]
     python benchmarks/networks.py --out DIR --report [--speed]
 
 Practical variants on tf_efficientnet_lite0 with the packaged ImageNet weights, 240x180, the same images in
@@ -41,7 +41,8 @@ from pixelwise.training.plan import class_weights, make_plan
 from pixelwise.training.run import RunFolder
 from pixelwise.training.setup import choose_precision
 
-SIZE, BATCH = (180, 240), 8
+BATCH = 8
+SPEED_SIZE = (180, 240)
 BAND = 3
 """Pixels on either side of an edge between classes that count as its band."""
 
@@ -75,10 +76,10 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_trainer(data: Any, val: Any, name: str, epochs: int, path: Path) -> Trainer:
+def make_trainer(data: Any, val: Any, name: str, epochs: int, size: tuple[int, int], path: Path) -> Trainer:
     """A new trainer for one run, or the one that was stopped."""
     arch, options = RUNS[name]
-    settings = {"arch": arch, "options": options, "size": (SIZE[1], SIZE[0]), "batch": BATCH}
+    settings = {"arch": arch, "options": options, "size": size[::-1], "batch": BATCH}
     config = make_config({**settings, "epochs": epochs, "validate_every": epochs})
     report = check(data)
     config = make_plan(config, data, report).config
@@ -95,14 +96,14 @@ def make_trainer(data: Any, val: Any, name: str, epochs: int, path: Path) -> Tra
 
 
 @torch.inference_mode()
-def judge(trainer: Trainer, val: Any) -> dict[str, Any]:
-    """mIoU, and pixel accuracy inside regions and in the band around the edges between classes."""
+def judge(trainer: Trainer, val: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """Scores at working size: of all pixels, inside regions, and in the band around edges between classes."""
     network, ignore = trainer.to_judge.eval(), val.labels.ignore
     matrix = ConfusionMatrix(len(val.labels), ignore)
     near, far = ConfusionMatrix(len(val.labels), ignore), ConfusionMatrix(len(val.labels), ignore)
     kernel = np.ones((2 * BAND + 1, 2 * BAND + 1), np.uint8)
     for sample in val:
-        small = resize_sample(sample, SIZE)
+        small = resize_sample(sample, size)
         pixels = torch.from_numpy(small.image[None])
         labels = network(trainer._normalise(pixels)).argmax(1)[0].numpy().astype(np.uint8)
         # An edge is where the 3x3 neighbourhood holds two classes; the ignored id makes no edge of its own.
@@ -128,16 +129,16 @@ def run_folder(out: Path, name: str) -> Path:
     return out / name.replace(", ", "-").replace(" ", "-")
 
 
-def train(name: str, data: Any, val: Any, epochs: int, out: Path) -> None:
+def train(name: str, data: Any, val: Any, epochs: int, size: tuple[int, int], out: Path) -> None:
     """One run from wherever it stands to its result file."""
     path, result = run_folder(out, name), run_folder(out, name) / "result.json"
     if result.is_file():
         return
-    trainer = make_trainer(data, val, name, epochs, path)
+    trainer = make_trainer(data, val, name, epochs, size, path)
     run = trainer.fit()
     if not run.finished:
         raise SystemExit(f"{name}: {run.reason}")
-    found = judge(trainer, val)
+    found = judge(trainer, val, size)
     write_json(result, {"name": name, **found, "epochs": epochs, "minutes": run.seconds / 60})
     print(f"{name}: {json.dumps(found)}, {run.seconds / 60:.1f} minutes", flush=True)
 
@@ -148,7 +149,7 @@ ROUNDS = 12
 def measure_speed(names: list[str]) -> dict[str, float]:
     """Images a second of each network's bundle, the median of rounds in which all take turns."""
     labels = LabelMap(tuple(f"class {i}" for i in range(11)))
-    image = np.random.default_rng(0).integers(0, 256, (1, *SIZE, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, *SPEED_SIZE, 3), np.uint8)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         engines = {}
@@ -156,7 +157,7 @@ def measure_speed(names: list[str]) -> dict[str, float]:
             arch, options = RUNS[name]
             network = models.create(arch, 11, **options)
             path = Path(folder) / str(len(engines))
-            working = WorkingScale(rule="native", height=SIZE[0], width=SIZE[1])
+            working = WorkingScale(rule="native", height=SPEED_SIZE[0], width=SPEED_SIZE[1])
             bundle = export_bundle(network, path, name=arch, labels=labels, working=working)
             engines[name] = create_engine(bundle, "openvino", precision="fp32")
         for _ in range(ROUNDS):
@@ -203,15 +204,18 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS), metavar="RUN")
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--size", default="240x180", metavar="WxH")
+    parser.add_argument("--split", default="val", help="what to judge on")
     arguments = parser.parse_args()
     if arguments.report:
         report(arguments.out, arguments.speed)
         return
     if arguments.data is None:
         parser.error("give --data DIR to train on, or --report")
-    data, val = pw.read(arguments.data, split="train"), pw.read(arguments.data, split="val")
+    data, val = pw.read(arguments.data, split="train"), pw.read(arguments.data, split=arguments.split)
+    width, height = map(int, arguments.size.split("x"))
     for name in arguments.runs:
-        train(name, data, val, arguments.epochs, arguments.out)
+        train(name, data, val, arguments.epochs, (height, width), arguments.out)
 
 
 if __name__ == "__main__":
