@@ -5,10 +5,10 @@
 
 Practical variants on tf_efficientnet_lite0 with the packaged ImageNet weights, 240x180, the same images in
 the same order, the same augmentation, optimiser and schedule for all; nothing is tuned for one of them. The
-number reported is that of the LAST validation, so that nothing is chosen on it. A run that was stopped goes
-on where it was, one that is done is not repeated. ``--report`` prints the tables of what is done; with
-``--speed`` it measures prediction too, one image of 240x180 at a time on openvino in float32, the networks
-taking turns.
+scores are those of the weights after the LAST step, computed in float32: nothing is chosen on them. A run
+that was stopped goes on where it was, one that is done is not repeated. ``--report`` prints the tables of
+what is done; with ``--speed`` it measures prediction too, one image of 240x180 at a time on openvino in
+float32, the networks taking turns.
 """
 
 from __future__ import annotations
