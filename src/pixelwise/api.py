@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pixelwise.errors import DataError, MissingExtraError, UsageError
 from pixelwise.labels import LabelMap, as_label_map
-from pixelwise.sample import Dataset, Sample
+from pixelwise.sample import Dataset, Sample, Volume
 
 if TYPE_CHECKING:
     from pixelwise.data import CheckReport
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pixelwise.inference import Segmenter
     from pixelwise.training.loop import Trainer
     from pixelwise.training.run import Run
+    from pixelwise.training.volumes import VolumeReport
 
 Labels = LabelMap | Sequence[str] | Mapping[str, Any] | Path
 Progress = Callable[[dict[str, Any]], None]
@@ -30,7 +31,7 @@ def load(
     device: str = "auto",
     *,
     scale: Literal["working", "native"] = "working",
-    tile: tuple[int, int] | None = None,
+    tile: tuple[int, ...] | None = None,
 ) -> Segmenter:
     """Load a model: a bundled name, a bundle (folder or .zip), or a run folder. Needs no torch.
 
@@ -47,7 +48,8 @@ def load(
     scale
         ``working``: at the size it was trained for; ``native``: at each image's own size.
     tile
-        (height, width) of tiles for large images; None lets the model decide.
+        (height, width) of tiles for large images, (depth, height, width) for volumes; None lets the model
+        decide.
 
     Raises
     ------
@@ -113,7 +115,7 @@ def check(dataset: Dataset[Sample] | str | Path) -> CheckReport:
 
 
 def train(
-    data: Dataset[Sample] | str | Path | None = None,
+    data: Dataset[Sample] | Dataset[Volume] | str | Path | None = None,
     arch: str = "deeplabv3plus",
     *,
     out: str | Path | None = None,
@@ -121,7 +123,7 @@ def train(
     format: str = "auto",
     labels: Labels | None = None,
     mapping: Mapping[int, int] | None = None,
-    transform: Callable[[Sample], Sample] | None = None,
+    transform: Callable[[Any], Any] | None = None,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Run:
@@ -131,6 +133,7 @@ def train(
     ----------
     data
         A data set or its folder. With ``resume`` it may be left out if the run was started from a folder.
+        Volumes train the architectures whose task is "volume".
     arch
         An architecture of ``pw.models.list()``.
     out
@@ -140,7 +143,8 @@ def train(
     format, labels, mapping
         As in :func:`read`, when ``data`` is a folder.
     transform
-        A callable ``sample -> sample`` that runs after the augmentation and keeps the size.
+        A callable ``sample -> sample`` (of volumes ``volume -> volume``) that runs after the augmentation and
+        keeps the size.
     progress
         Called with every line of ``metrics.jsonl``, and with ``{"kind": "note", "text": ...}``.
     settings
@@ -185,12 +189,12 @@ def train(
 
 def evaluate(
     segmenter: Segmenter | str | Path,
-    dataset: Dataset[Sample] | str | Path,
+    dataset: Dataset[Sample] | Dataset[Volume] | str | Path,
     split: str | None = None,
     *,
     progress: Progress | None = None,
 ) -> Evaluation:
-    """Measure a model on labelled images: exactly what ``predict`` gives, against the masks, at their size.
+    """Measure a model on labelled images or volumes: what ``predict`` gives, against masks of any size.
 
     Parameters
     ----------
@@ -208,23 +212,29 @@ def evaluate(
     Evaluation
         Dataset-level numbers from integer counts, per class and per image.
     """
-    from pixelwise.evaluation import evaluate as evaluate_data
+    from pixelwise.evaluation import evaluate as evaluate_images
+    from pixelwise.evaluation import evaluate_volumes
 
     model = load(segmenter) if isinstance(segmenter, str | Path) else segmenter
-    data = read(dataset) if isinstance(dataset, str | Path) else dataset
-    return evaluate_data(model, data.select(split) if split else data, progress)
+    data: Dataset[Any] = read(dataset) if isinstance(dataset, str | Path) else dataset
+    takes_volumes = getattr(model, "task", "image") == "volume"
+    if len(data) and isinstance(data[0], Volume) != takes_volumes:
+        kind = "volumes" if takes_volumes else "images"
+        raise UsageError(f"the model labels {kind}, but {data.name} holds something else")
+    run = evaluate_volumes if takes_volumes else evaluate_images
+    return run(model, data.select(split) if split else data, progress)
 
 
 @dataclass(frozen=True)
 class _Source:
     """Where training data comes from, as the caller said it and as ``data.json`` remembers it."""
 
-    data: Dataset[Sample] | str | Path | None
+    data: Dataset[Sample] | Dataset[Volume] | str | Path | None
     format: str = "auto"
     labels: Labels | None = None
     mapping: Mapping[int, int] | None = None
 
-    def dataset(self) -> Dataset[Sample]:
+    def dataset(self) -> Dataset[Any]:
         """Read it; options of reading make no sense for a data set that is read already."""
         if isinstance(self.data, str | Path):
             return read(self.data, self.format, labels=self.labels, mapping=self.mapping)
@@ -273,7 +283,7 @@ def _new_trainer(
     out: str | Path | None,
     source: _Source,
     say: Progress,
-    transform: Callable[[Sample], Sample] | None,
+    transform: Callable[[Any], Any] | None,
 ) -> Trainer:
     """Check, plan and build; the run folder is made last, when nothing can be wrong any more."""
     from pixelwise.training.config import make_config
@@ -282,12 +292,14 @@ def _new_trainer(
     config = make_config(settings)
     trainer_class, choose_precision = _import_training()
     from pixelwise.training.plan import class_weights, make_plan, split_data
+    from pixelwise.training.setup import check_kind
 
     dataset = source.dataset()
+    check_kind(config, dataset)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}")
     folder.must_be_new()
     train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed)
-    report = _checked(dataset, say)
+    report = _checked(dataset, train_set, say)
     plan = make_plan(config, train_set, report)
     config, reasons = plan.config, plan.to_dict() | {"validation": val_from}
     if config.precision == "auto":
@@ -299,14 +311,17 @@ def _new_trainer(
         config, train_set, val_set, folder, class_weights=weights, progress=say, transform=transform
     )
     stored = source.to_dict() | {"name": dataset.name, "identity": _identity(train_set, val_set)}
-    folder.create(config, reasons, stored, report.to_dict())
+    described = report.to_dict()
+    if len(config.size or ()) == 3:  # of volumes there is no page of the data doctor
+        stored, described = stored | {"training volumes": described}, {}
+    folder.create(config, reasons, stored, described)
     for key, line in reasons.items():
         say({"kind": "note", "text": f"{key}: {line}"})
     return trainer
 
 
 def _resumed_trainer(
-    path: Path, source: _Source, say: Progress, transform: Callable[[Sample], Sample] | None
+    path: Path, source: _Source, say: Progress, transform: Callable[[Any], Any] | None
 ) -> Trainer:
     """Build the trainer that a run folder describes and take up its last checkpoint."""
     from pixelwise.training.run import RunFolder
@@ -325,7 +340,7 @@ def _resumed_trainer(
             f"{source.data}: not the data that {path} was started on (other classes or other images); "
             "go on with the same data, or start a new run"
         )
-    weights = class_weights(config.class_weights, train_set, _checked(dataset, say))
+    weights = class_weights(config.class_weights, train_set, _checked(dataset, train_set, say))
     trainer = trainer_class(
         config, train_set, val_set, folder, class_weights=weights, progress=say, transform=transform
     )
@@ -334,7 +349,7 @@ def _resumed_trainer(
     return trainer
 
 
-def _identity(train_set: Dataset[Sample], val_set: Dataset[Sample]) -> dict[str, Any]:
+def _identity(train_set: Dataset[Any], val_set: Dataset[Any]) -> dict[str, Any]:
     """What must be the same when a run goes on: the classes, and which images are in which part."""
     # Records of a folder are paths; those of a data set in memory may be anything, so they are counted.
     parts = [part.records if part.root is not None else len(part) for part in (train_set, val_set)]
@@ -342,9 +357,13 @@ def _identity(train_set: Dataset[Sample], val_set: Dataset[Sample]) -> dict[str,
     return {"classes": list(train_set.labels.names), "images": digest}
 
 
-def _checked(dataset: Dataset[Sample], say: Progress) -> CheckReport:
+def _checked(dataset: Dataset[Any], train_set: Dataset[Any], say: Progress) -> CheckReport | VolumeReport:
     from pixelwise.data import check as check_data
 
+    if isinstance(train_set[0], Volume):
+        from pixelwise.training.volumes import inspect_volumes
+
+        return inspect_volumes(train_set)
     report = check_data(dataset, progress=lambda n, total: say({"kind": "check", "done": n, "total": total}))
     report.raise_for_errors()
     return report
@@ -352,7 +371,7 @@ def _checked(dataset: Dataset[Sample], say: Progress) -> CheckReport:
 
 def _finish(trainer: Trainer, run: Run, say: Progress) -> None:
     """From the best checkpoint to a bundle that is measured by the engine that users will run."""
-    from pixelwise.evaluation import pick_examples
+    from pixelwise.evaluation import pick_examples, pick_slices
     from pixelwise.report import write_run_report
     from pixelwise.training.export import export_bundle, record_metrics
     from pixelwise.training.setup import working_scale
@@ -365,6 +384,7 @@ def _finish(trainer: Trainer, run: Run, say: Progress) -> None:
         name=folder.path.name,
         labels=trainer.labels,
         working=working_scale(trainer.config),
+        window=trainer.config.window,
         licence=trainer.config.licence,
         trained_on={
             "data": val_set.name,
@@ -380,7 +400,11 @@ def _finish(trainer: Trainer, run: Run, say: Progress) -> None:
     evaluation = evaluate(segmenter, val_set, progress=say)
     evaluation.save(folder.path / "evaluation.json")
     record_metrics(bundle, evaluation.to_dict(), segmenter.engine)
-    write_run_report(folder.path, pick_examples(evaluation, val_set, segmenter))
+    if trainer.config.window is not None:
+        examples = pick_slices(evaluation, val_set, segmenter, trainer.config.window)
+    else:
+        examples = pick_examples(evaluation, val_set, segmenter)
+    write_run_report(folder.path, examples)
     say({"kind": "note", "text": f"report: {folder.report}"})
 
 

@@ -55,13 +55,16 @@ class Manifest(BaseModel):
 
     The graph takes ``image``, B×H×W×C uint8 (RGB when C is 3), and normalises it itself with
     ``mean`` and ``std`` (0..255 scale); it gives ``logits`` B×K×H×W float32 and ``labels``.
+
+    For the task ``volume`` it takes B×X×Y×Z×C float32 intensities as they were measured, brings those in
+    ``window`` (low, high) to 0..255 itself, clipping the rest, and gives B×K×X×Y×Z.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
     name: str
-    task: Literal["image"] = "image"
+    task: Literal["image", "volume"] = "image"
     architecture: str
     arguments: dict[str, Any]
     labels: dict[str, Any]
@@ -69,6 +72,7 @@ class Manifest(BaseModel):
     in_channels: int = 3
     mean: list[float]
     std: list[float]
+    window: tuple[float, float] | None = None
     working: WorkingScale
     outputs: list[str] = ["labels", "logits"]
     parameters: int

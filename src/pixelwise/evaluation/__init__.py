@@ -1,6 +1,15 @@
-"""Runs a segmenter over labelled images and keeps what came out: tables, intervals, examples."""
+"""Runs a segmenter over labelled images or volumes and keeps what came out: tables, intervals, examples."""
 
 from pixelwise.evaluation.evaluate import Predictor, evaluate, pick_examples
 from pixelwise.evaluation.evaluation import Evaluation, ImageScore
+from pixelwise.evaluation.volumes import evaluate_volumes, pick_slices
 
-__all__ = ["Evaluation", "ImageScore", "Predictor", "evaluate", "pick_examples"]
+__all__ = [
+    "Evaluation",
+    "ImageScore",
+    "Predictor",
+    "evaluate",
+    "evaluate_volumes",
+    "pick_examples",
+    "pick_slices",
+]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -16,11 +16,12 @@ from pixelwise.draw import overlay
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.inference.engines import Engine, create_engine
 from pixelwise.inference.pipeline import read_ahead
-from pixelwise.inference.tiling import SMALLEST, blend_tiles, padded_logits
+from pixelwise.inference.tiling import SMALLEST, SMALLEST_VOLUME, blend_tiles, padded_logits
 from pixelwise.io import read_image, write_mask
 from pixelwise.io.video import read_video
 from pixelwise.kernels.upsample import upsample_argmax, upsample_logits
 from pixelwise.labels import LabelMap
+from pixelwise.sample import Volume
 
 Scale = Literal["working", "native"]
 Source = np.ndarray | str | Path
@@ -70,7 +71,8 @@ class Segmenter:
     scale
         ``working``: look at images at the size the model was trained for; ``native``: at their own.
     tile
-        (height, width) of the tiles that large images are cut into; None lets the bundle decide.
+        (height, width) of the tiles that large images are cut into, (depth, height, width) of volumes; None
+        lets the bundle decide.
     """
 
     def __init__(
@@ -80,12 +82,15 @@ class Segmenter:
         precision: str = "auto",
         device: str = "auto",
         scale: Scale = "working",
-        tile: tuple[int, int] | None = None,
+        tile: tuple[int, ...] | None = None,
     ) -> None:
         if scale not in ("working", "native"):
             raise unknown_name("scale", scale, ("working", "native"))
-        if tile is not None and min(tile) < SMALLEST:
-            raise UsageError(f"tiles must be at least {SMALLEST} px on each side, found {tile[1]}x{tile[0]}")
+        volumes = bundle.manifest.task == "volume"
+        axes, smallest = (3, SMALLEST_VOLUME) if volumes else (2, SMALLEST)
+        if tile is not None and (len(tile) != axes or min(tile) < smallest):
+            found = "x".join(map(str, tile if volumes else tile[::-1]))
+            raise UsageError(f"tiles must be at least {smallest} px on each of {axes} sides, found {found}")
         self.bundle = bundle
         self.engine: Engine = create_engine(bundle, engine, precision, device)
         self.scale = scale
@@ -100,6 +105,11 @@ class Segmenter:
     def name(self) -> str:
         """The model's name."""
         return self.bundle.manifest.name
+
+    @property
+    def task(self) -> str:
+        """What it labels: ``image`` or ``volume``."""
+        return self.bundle.manifest.task
 
     def predict(self, image: Source, probabilities: bool = False) -> Segmentation:
         """Label every pixel of one image.
@@ -137,6 +147,44 @@ class Segmenter:
                 mask[top : top + band.shape[1]] = self._decide(band, band.shape[1:])
         return Segmentation(mask, self.labels, pixels)
 
+    def predict_volume(self, volume: Volume) -> Volume:
+        """Label every voxel of a volume, in overlapping tiles at its own scale.
+
+        Parameters
+        ----------
+        volume
+            Intensities as the model was trained on (CT: Hounsfield units); the model has its window.
+
+        Returns
+        -------
+        Volume
+            The same with ``mask``: X×Y×Z class ids; multilabel models: K×X×Y×Z of 0/1.
+
+        Raises
+        ------
+        UsageError
+            The model is for images.
+        DataError
+            The array is not X×Y×Z (×C) with as many channels as the model takes.
+        """
+        manifest = self.bundle.manifest
+        if manifest.task != "volume":
+            raise UsageError(f"'{self.name}' labels images, not volumes; use predict()")
+        voxels = volume.array[..., None] if volume.array.ndim == 3 else volume.array
+        if voxels.ndim != 4 or voxels.shape[3] != manifest.in_channels or voxels.size == 0:
+            raise DataError(
+                f"{volume.path or 'volume'}: expected X×Y×Z voxels of {manifest.in_channels} channel(s), "
+                f"found an array of shape {volume.array.shape}"
+            )
+        masks = []
+        for _, band in blend_tiles(voxels, self.tile or manifest.working.tile, self._whole_logits):
+            if manifest.head == "softmax":
+                masks.append(band.argmax(axis=0).astype(self.labels.dtype))
+            else:
+                masks.append((band if manifest.head == "multilabel" else band[0]) > 0)
+        mask = np.concatenate(masks, axis=1 if manifest.head == "multilabel" else 0)
+        return replace(volume, mask=mask.astype(self.labels.dtype, copy=False))
+
     def predict_many(self, images: Iterable[Source]) -> Iterator[Segmentation]:
         """Label many images in order; the next ones are read while one is computed."""
         with ThreadPoolExecutor(1) as reader:
@@ -159,6 +207,8 @@ class Segmenter:
 
     def pixels(self, image: Source) -> np.ndarray:
         """The H×W×C uint8 array that :meth:`predict` works on, from an array or an image file."""
+        if self.task != "image":
+            raise UsageError(f"'{self.name}' labels volumes, not images; use predict_volume()")
         channels = self.bundle.manifest.in_channels
         pixels = image if isinstance(image, np.ndarray) else read_image(image)
         if pixels.ndim == 2:
@@ -179,7 +229,7 @@ class Segmenter:
         """The tile size, or None when the working image goes through whole."""
         rule = self.bundle.manifest.working
         if self.tile is not None:
-            tile = self.tile
+            tile = (self.tile[0], self.tile[1])
         elif rule.rule == "native":
             tile = (rule.height, rule.width)
         elif height * width > _LARGEST_WHOLE:
@@ -195,6 +245,8 @@ class Segmenter:
         return np.concatenate([band for _, band in blend_tiles(pixels, tile, self._whole_logits)], axis=1)
 
     def _whole_logits(self, pixels: np.ndarray) -> np.ndarray:
+        if self.task == "volume":
+            pixels = pixels.astype(np.float32)
         return padded_logits(pixels, lambda padded: self.engine.run(padded[None], "logits")[0])
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

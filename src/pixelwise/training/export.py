@@ -23,7 +23,7 @@ from pixelwise.bundles.bundle import WEIGHTS, save_weights, weight_offsets
 from pixelwise.errors import PixelwiseError
 from pixelwise.inference.engines import ENGINES, Engine, create_engine
 from pixelwise.labels import LabelMap
-from pixelwise.models.network import MIN_TRACED_SIZE, SegmentationNetwork, out_of_place
+from pixelwise.models.network import SegmentationNetwork, out_of_place
 
 _TOLERANCE = 1e-3
 """Largest difference between engines in fp32, relative to the largest logit."""
@@ -33,23 +33,33 @@ class ExportGraph(nn.Module):
     """What a bundle's graph computes: B×H×W×C uint8 pixels to ``logits`` and ``labels``.
 
     Normalisation and the argmax are inside, so that no engine can get them wrong and only one small
-    plane has to leave it.
+    plane has to leave it. Volumes are B×X×Y×Z×C float32, and their intensity window is inside, too.
     """
 
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, network: SegmentationNetwork, label_type: torch.dtype) -> None:
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        label_type: torch.dtype,
+        window: tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.label_type = label_type
+        self.window = window
         mean, std = network.preprocessing
-        self.register_buffer("pixel_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+        shape = (1, -1, *(1 for _ in range(network.axes)))
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(shape), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(shape), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits B×K×H×W float32 and labels: B×H×W, or B×K×H×W of 0/1 when multilabel."""
-        pixels = image.permute(0, 3, 1, 2).float()
+        pixels = image.movedim(-1, 1).float()
+        if self.window is not None:
+            low, high = self.window
+            pixels = ((pixels - low) * (255 / (high - low))).clamp(0, 255)
         logits = self.network((pixels - self.pixel_mean) / self.pixel_std)
         if self.network.multilabel:
             labels = logits > 0
@@ -67,6 +77,7 @@ def export_bundle(
     name: str,
     labels: LabelMap,
     working: WorkingScale,
+    window: tuple[float, float] | None = None,
     trained_on: dict[str, Any] | None = None,
     licence: str = "",
 ) -> Bundle:
@@ -86,11 +97,12 @@ def export_bundle(
         {key: torch.from_numpy(value.copy()) for key, value in weights.items()}, strict=False
     )
     label_type = torch.uint8 if labels.dtype is np.uint8 else torch.int32
-    model = _to_onnx(ExportGraph(network, label_type).eval(), network.in_channels)
+    model = _to_onnx(ExportGraph(network, label_type, window).eval())
     graph = _point_into_weights(model, weights)
     mean, std = network.preprocessing
     manifest = Manifest(
         name=name,
+        task="image" if network.axes == 2 else "volume",
         architecture=str(network.arguments["name"]),
         arguments=network.arguments,
         labels=labels.to_dict(),
@@ -98,6 +110,7 @@ def export_bundle(
         in_channels=network.in_channels,
         mean=list(mean),
         std=list(std),
+        window=window,
         working=working,
         parameters=sum(p.numel() for p in network.parameters()),
         trained_on=trained_on or {},
@@ -117,9 +130,13 @@ def export_bundle(
 
 
 def measure_parity(bundle: Bundle, seed: int = 0) -> dict[str, float]:
-    """The largest difference of each engine's fp32 logits from torch's, on a noise image of an odd size."""
-    rng = np.random.default_rng(seed)
-    image = rng.integers(0, 256, (1, 97, 131, bundle.manifest.in_channels), np.uint8)
+    """The largest difference of each engine's fp32 logits from torch's, on noise of an odd size."""
+    rng, channels = np.random.default_rng(seed), bundle.manifest.in_channels
+    if bundle.manifest.task == "volume":
+        low, high = bundle.manifest.window or (0.0, 255.0)
+        image = rng.uniform(low - 1, high + 1, (1, 19, 27, 22, channels)).astype(np.float32)
+    else:
+        image = rng.integers(0, 256, (1, 97, 131, channels), np.uint8)
     reference = create_engine(bundle, "torch", precision="fp32").run(image, "logits")
     differences = {}
     for engine in ENGINES:
@@ -160,15 +177,22 @@ def half_weights(network: nn.Module) -> dict[str, np.ndarray]:
     return weights
 
 
-def _to_onnx(graph: ExportGraph, channels: int) -> onnx.ModelProto:
-    example = torch.zeros(2, 96, 128, channels, dtype=torch.uint8)
-    dynamic = {
-        "image": {
-            0: torch.export.Dim("batch", min=1, max=4096),
-            1: torch.export.Dim("height", min=MIN_TRACED_SIZE, max=32768),
-            2: torch.export.Dim("width", min=MIN_TRACED_SIZE, max=32768),
-        }
+def _to_onnx(graph: ExportGraph) -> onnx.ModelProto:
+    network = graph.network
+    if network.axes == 2:
+        example = torch.zeros(2, 96, 128, network.in_channels, dtype=torch.uint8)
+    else:
+        example = torch.zeros(2, 16, 24, 20, network.in_channels)
+    sides = ("depth", "height", "width")[-network.axes :]
+    # One more than the smallest, see MIN_TRACED_SIZE.
+    dimensions = {
+        0: torch.export.Dim("batch", min=1, max=4096),
+        **{
+            axis: torch.export.Dim(side, min=network.min_size + 1, max=32768)
+            for axis, side in enumerate(sides, start=1)
+        },
     }
+    dynamic = {"image": dimensions}
     try:
         with _quiet(), out_of_place(graph.network):
             program = torch.onnx.export(

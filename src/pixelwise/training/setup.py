@@ -30,7 +30,7 @@ from pixelwise.io import write_json
 from pixelwise.models.encoders import DEFAULT_ENCODER
 from pixelwise.models.encoders.weights import has_packaged_weights
 from pixelwise.models.network import SegmentationNetwork
-from pixelwise.sample import Sample
+from pixelwise.sample import Dataset, Sample, Volume
 from pixelwise.training.config import TrainConfig
 
 
@@ -111,6 +111,18 @@ def _processes() -> int:
 def takes_volumes(config: TrainConfig) -> bool:
     """Whether the architecture labels voxels of volumes, not pixels of images."""
     return config.arch in models.ARCHITECTURES and models.ARCHITECTURES[config.arch].task == "volume"
+
+
+def check_kind(config: TrainConfig, data: Dataset[Any]) -> None:
+    """Raise UsageError unless the architecture takes what the data set holds: images, or volumes."""
+    holds_volumes = bool(len(data)) and isinstance(data[0], Volume)
+    if len(data) and takes_volumes(config) != holds_volumes:
+        kind, other = ("volumes", "images") if holds_volumes else ("images", "volumes")
+        task = "volume" if holds_volumes else "image"
+        fitting = [name for name, entry in models.ARCHITECTURES.items() if entry.task == task]
+        raise UsageError(
+            f"{data.name} holds {kind}, but '{config.arch}' labels {other}; use --arch {' or '.join(fitting)}"
+        )
 
 
 def make_network(config: TrainConfig, num_classes: int, in_channels: int = 3) -> SegmentationNetwork:

@@ -119,8 +119,7 @@ def plan_volumes(config: TrainConfig, report: VolumeReport) -> tuple[TrainConfig
         raise UsageError(f"patches of volumes have three sides, such as 64x64x48, found {config.size}")
     images = len(report.shapes)
     shape = np.median(report.shapes, axis=0)
-    factor = min(1.0, (_COMFORTABLE_VOXELS / shape.prod()) ** (1 / 3))
-    size = config.size or tuple(max(8, round(side * factor / 8) * 8) for side in shape.tolist())
+    size = config.size or _comfortable(shape.tolist())
     batch = config.batch or min(_BATCH, images)
     per_epoch = steps_per_epoch(images, batch, config.accumulate)
     if config.max_steps is not None:
@@ -150,6 +149,14 @@ def plan_volumes(config: TrainConfig, report: VolumeReport) -> tuple[TrainConfig
         found["validate_every"] = every, f"an epoch has {per_epoch} steps"
     config = config.model_copy(update={key: value for key, (value, _) in found.items()})
     return config, {key: why for key, (_, why) in found.items()}
+
+
+def _comfortable(shape: list[float]) -> tuple[int, ...]:
+    """The volume's proportions with as many voxels as train on a CPU; a small volume is taken whole."""
+    factor = (_COMFORTABLE_VOXELS / math.prod(shape)) ** (1 / 3)
+    if factor >= 1:
+        return tuple(max(8, round(side)) for side in shape)
+    return tuple(max(8, round(side * factor / 8) * 8) for side in shape)
 
 
 def _window(counts: np.ndarray, taken: list[list[np.ndarray]]) -> tuple[float, float]:

@@ -30,7 +30,10 @@ class Engine(Protocol):
     precision: str
 
     def run(self, images: np.ndarray, wanted: Wanted) -> np.ndarray:
-        """B×H×W×C uint8 to ``labels`` (B×H×W integers) or ``logits`` (B×K×H×W float32)."""
+        """B×H×W×C uint8 to ``labels`` (B×H×W integers) or ``logits`` (B×K×H×W float32).
+
+        B×X×Y×Z×C float32 of volumes to B×X×Y×Z or B×K×X×Y×Z.
+        """
         ...
 
 

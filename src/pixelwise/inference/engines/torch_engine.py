@@ -29,14 +29,20 @@ class TorchEngine:
                 f"{bundle.weights}: does not fit {manifest.architecture} of this version "
                 f"({(missing + unexpected)[0]}); use --engine openvino, which needs only the graph"
             )
-        self.network = network.eval().to(self.device).to(memory_format=torch.channels_last)
-        self.mean = torch.tensor(manifest.mean, device=self.device).view(1, -1, 1, 1)
-        self.std = torch.tensor(manifest.std, device=self.device).view(1, -1, 1, 1)
+        channels_last = torch.channels_last if network.axes == 2 else torch.channels_last_3d
+        self.network = network.eval().to(self.device).to(memory_format=channels_last)
+        shape = (1, -1, *(1 for _ in range(network.axes)))
+        self.mean = torch.tensor(manifest.mean, device=self.device).view(shape)
+        self.std = torch.tensor(manifest.std, device=self.device).view(shape)
+        self.window = manifest.window
 
     @torch.inference_mode()
     def run(self, images: np.ndarray, wanted: Wanted) -> np.ndarray:
         """See :class:`~pixelwise.inference.engines.base.Engine`."""
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
+        pixels = torch.from_numpy(images).to(self.device).movedim(-1, 1).float()
+        if self.window is not None:
+            low, high = self.window
+            pixels = ((pixels - low) * (255 / (high - low))).clamp(0, 255)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.network((pixels - self.mean) / self.std).float()
         if wanted == "logits":
