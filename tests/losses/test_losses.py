@@ -277,6 +277,16 @@ def test_mining_takes_what_either_rule_takes() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_mining_finds_nothing_where_all_is_ignored(kind: str) -> None:
+    logits, target = _example(kind, ignored=1.1)
+    loss = losses.create("cross_entropy", multilabel=KINDS[kind][1], hard_minimum=0.3)
+    value = loss(logits.requires_grad_(), target)
+    (slope,) = torch.autograd.grad(value, logits)
+    assert value == 0
+    assert not slope.any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_pixel_of_weight_0_is_not_mined(kind: str) -> None:
     logits, target = _example(kind)
     weight = torch.rand(2, *KINDS[kind][2], generator=torch.Generator().manual_seed(1)).round()

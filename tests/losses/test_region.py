@@ -253,8 +253,8 @@ class TestEveryRegion:
         times = weight.long().flatten()
         many = logits.movedim(1, -1).flatten(0, 2).repeat_interleave(times, 0).T[None, :, None]
         repeated = target.flatten().repeat_interleave(times)[None, None]
-        loss = losses.create(name)
-        torch.testing.assert_close(loss(logits, target, weight), loss(many, repeated))
+        for loss in (losses.create("dice", squared=True), losses.create(name)):
+            torch.testing.assert_close(loss(logits, target, weight), loss(many, repeated))
         anything = weight.where(target != 255, torch.nan)
         torch.testing.assert_close(loss(logits, target, anything), loss(logits, target, weight))
 
