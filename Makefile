@@ -40,11 +40,15 @@ bench: setup
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(BIN)/python benchmarks/confusion.py
 	$(BIN)/python benchmarks/augment.py
+	$(BIN)/python benchmarks/border.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/colour_lookup.py
 	$(BIN)/python benchmarks/memory.py --data $(DATA)
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/training.py --data $(DATA)
+	$(BIN)/python benchmarks/volumes.py
+	$(BIN)/python benchmarks/networks.py --data $(DATA) --out runs/networks
+	$(BIN)/python benchmarks/networks.py --out runs/networks --report --speed
 
 # The generated table behind `pixelwise models`.
 table: setup

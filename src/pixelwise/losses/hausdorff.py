@@ -29,7 +29,7 @@ class Hausdorff(DistanceLoss):
         How much more a distant error costs. 2 is the paper's; towards infinity the largest distance alone
         would matter, as in the Hausdorff distance; 1 weighs an error by its distance, as in the average one.
     one_sided
-        Leave out d_p, and with it a distance transform of every prediction: about half the time.
+        Leave out d_p, and with it the distance transforms of every prediction, which is quicker.
     options
         Those of every loss over distances: ``ignore_index``, ``multilabel``, ``class_weights``, ``classes``,
         ``spacing``.
