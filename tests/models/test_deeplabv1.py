@@ -53,12 +53,12 @@ def test_grid_sizes_round_trip_through_interp(size: int) -> None:
     torch.testing.assert_close(full[..., ::8, ::8], grid)
 
 
-@pytest.mark.parametrize("variant_size", [(32, 40), (33, 47), (70, 35)])
+@pytest.mark.parametrize("size", [(32, 40), (33, 47), (70, 35)])
 @torch.no_grad()
-def test_logits_at_every_eighth_pixel_are_those_of_the_map(variant_size: tuple[int, int]) -> None:
+def test_logits_at_every_eighth_pixel_are_those_of_the_map(size: tuple[int, int]) -> None:
     """What loss_stride relies on, for images of any size."""
     network = models.create("deeplabv1", 3, variant="paper", width=0.125).eval()
-    features = {"image": torch.randn(1, 3, *variant_size)}
+    features = {"image": torch.randn(1, 3, *size)}
     for stage in network.stages():
         features = stage.run(features)
     scores = network.classifier(network.average(features["level5"]))

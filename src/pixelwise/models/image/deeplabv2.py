@@ -11,6 +11,7 @@ Departures
   dilates every unit of a block as the published nets do; ``exact_dilation`` keeps the features of the
   undilated ResNet. Batch norm is trained unless the training is told to freeze it (``freeze_batch_norm``),
   which the paper does.
+  The loss of a smaller scale is taken on its logits brought to the full scale's grid.
 - ``default``: any dilatable encoder at output stride 8, exactly dilated; bilinear resizing with
   align_corners=False; one scale; the loss at full size.
 """

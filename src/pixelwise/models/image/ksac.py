@@ -1,6 +1,6 @@
 """KSAC: kernel-sharing atrous convolution. One 3×3 kernel sees the map at several rates.
 
-Paper: Huang, Wang, Jia, Lu, Li, He, "See More Than Once: Kernel-Sharing Atrous Convolution for Semantic
+Paper: Huang, Wang, Jia, He, "See More Than Once: Kernel-Sharing Atrous Convolution for Semantic
 Segmentation", 2019, arXiv 1908.09443. The rest of the network is DeepLab v3+ (arXiv 1802.02611).
 
 Departures
