@@ -14,7 +14,7 @@ from pixelwise.metrics import ConfusionMatrix
 from pixelwise.sample import Dataset, Volume
 from pixelwise.training.config import make_config
 from pixelwise.training.loop import Trainer
-from pixelwise.training.plan import make_plan
+from pixelwise.training.plan import class_weights, make_plan
 from pixelwise.training.run import RunFolder
 from pixelwise.training.volumes import inspect_volumes
 
@@ -215,5 +215,5 @@ def test_class_weights_are_median_frequency():
     mask = np.zeros((8, 8, 8), np.uint8)
     mask[:4, :4, :4] = 1
     data = Dataset([0], lambda _: Volume(mask.astype(np.int16), mask=mask), pw.LabelMap(("a", "b", "c")))
-    weights = inspect_volumes(data).class_weights()
+    weights = class_weights("median", data, inspect_volumes(data))
     np.testing.assert_allclose(weights, [0.5 / (7 / 8), 0.5 / (1 / 8), 1.0])

@@ -10,6 +10,7 @@ import numpy as np
 
 from pixelwise.data import CheckReport
 from pixelwise.errors import DataError, UsageError
+from pixelwise.losses.balance import median_frequency_weights
 from pixelwise.sample import Dataset, Sample, Volume
 from pixelwise.training.config import TrainConfig
 from pixelwise.training.loader import steps_per_epoch
@@ -127,7 +128,7 @@ def class_weights(
     if kind in (None, "none"):
         return None
     if isinstance(report, VolumeReport):
-        weights = report.class_weights()
+        weights = median_frequency_weights(report.counts)
     else:
         weights = report.class_weights(_counted_split(train_set, report))
     weights = np.sqrt(weights) if kind == "sqrt-median" else weights

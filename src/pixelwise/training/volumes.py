@@ -10,6 +10,7 @@ import numpy as np
 
 from pixelwise.augment.volume import check_volume
 from pixelwise.errors import DataError, UsageError
+from pixelwise.losses.balance import median_frequency_weights
 from pixelwise.sample import Dataset, Volume
 from pixelwise.training.config import TrainConfig
 from pixelwise.training.loader import mask_of, pixels_of, steps_per_epoch
@@ -32,8 +33,8 @@ class VolumeReport:
         N×3 voxels, and N×3 millimetres.
     channels
         The number of channels, the same in all.
-    counts, counts_around
-        Voxels of each class, and labelled voxels of the volumes in which it occurs: K int64 each.
+    counts
+        N×K int64, the voxels of each class in each volume.
     window
         The 0.5 and 99.5 percentile of the intensities of all classes but the commonest.
     """
@@ -42,16 +43,7 @@ class VolumeReport:
     spacings: np.ndarray
     channels: int
     counts: np.ndarray
-    counts_around: np.ndarray
     window: tuple[float, float]
-
-    def class_weights(self) -> np.ndarray:
-        """Median-frequency weights, as :meth:`pixelwise.data.CheckReport.class_weights`."""
-        present = self.counts > 0
-        frequencies = self.counts[present] / self.counts_around[present]
-        weights = np.ones(len(self.counts), np.float32)
-        weights[present] = np.median(frequencies) / frequencies
-        return weights
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists and numbers, for ``check.json``."""
@@ -60,7 +52,7 @@ class VolumeReport:
             "median_shape": np.median(self.shapes, axis=0).tolist(),
             "median_spacing": np.median(self.spacings, axis=0).round(4).tolist(),
             "channels": self.channels,
-            "voxels": self.counts.tolist(),
+            "voxels": self.counts.sum(axis=0).tolist(),
             "window": list(self.window),
         }
 
@@ -75,8 +67,7 @@ def inspect_volumes(dataset: Dataset[Volume]) -> VolumeReport:
         in their number of channels; no voxel is labelled.
     """
     classes, ignore = len(dataset.labels), dataset.labels.ignore
-    counts, counts_around = np.zeros((2, classes), np.int64)
-    shapes, spacings, channels = [], [], []
+    shapes, spacings, channels, rows = [], [], [], []
     taken: list[list[np.ndarray]] = [[] for _ in range(classes)]
     for number, volume in enumerate(dataset):
         check_volume(volume)
@@ -91,17 +82,15 @@ def inspect_volumes(dataset: Dataset[Volume]) -> VolumeReport:
         channels.append(pixels.shape[3])
         if channels[-1] != channels[0]:
             raise DataError(f"{where}: {channels[-1]} channel(s), but {channels[0]} in the first volume")
-        here = here[:classes]
-        counts += here
-        counts_around += np.where(here > 0, here.sum(), 0)
-        for index in np.flatnonzero(here):  # evenly spread, so that nothing depends on chance
+        rows.append(here[:classes])
+        for index in np.flatnonzero(rows[-1]):  # evenly spread, so that nothing depends on chance
             values = pixels[mask == index]
             taken[index].append(values[:: max(1, len(values) // _TAKEN)].ravel())
+    counts = np.array(rows, np.int64).reshape(-1, classes)
     if not counts.any():
         raise DataError(f"{dataset.name}: no voxel of {len(dataset)} training volumes has a class")
-    return VolumeReport(
-        np.array(shapes), np.array(spacings), channels[0], counts, counts_around, _window(counts, taken)
-    )
+    window = _window(counts.sum(axis=0), taken)
+    return VolumeReport(np.array(shapes), np.array(spacings), channels[0], counts, window)
 
 
 def plan_volumes(config: TrainConfig, report: VolumeReport) -> tuple[TrainConfig, dict[str, str]]:
@@ -128,7 +117,7 @@ def plan_volumes(config: TrainConfig, report: VolumeReport) -> tuple[TrainConfig
         epochs, why = 100_000, f"as many as fit into {config.max_minutes:g} minutes"
     else:
         epochs, why = math.ceil(_STEPS / per_epoch), f"about {_STEPS} steps, {per_epoch} per epoch"
-    weights = report.class_weights()[report.counts > 0]
+    weights = median_frequency_weights(report.counts)[report.counts.any(axis=0)]
     ratio = float(weights.max() / weights.min())
     median = "x".join(f"{side:g}" for side in shape)
     decisions: dict[str, tuple[Any, str]] = {
