@@ -1,0 +1,400 @@
+"""NIfTI volumes (.nii, .nii.gz): voxels, their place in space, and whatever else the header says.
+
+Source: the NIfTI-1 and NIfTI-2 standards (nifti.nimh.nih.gov), read through nibabel, which is in the extra
+``medical`` and imported only when a volume is touched.
+
+Opening reads the header. Voxels are read when ``Volume.array`` is touched; those of an uncompressed file
+without scaling are mapped into memory, so that a patch costs a patch. What was read is written again bit by
+bit: the header travels in ``meta["header"]``, and stored integers with a scale factor find back to
+themselves. Departure from nibabel: whole scale factors give integers (CT stays in whole Hounsfield units)
+instead of float64.
+"""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Callable
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pixelwise.errors import DataError, MissingExtraError, UsageError
+from pixelwise.io.atomic import atomic_write
+from pixelwise.sample import Volume
+
+VOLUME_SUFFIXES = (".nii", ".nii.gz")
+"""File suffixes (lower case) that are taken for volumes."""
+
+_COMPRESSION = 6  # gzip's default: 9 takes several times as long for one percent
+
+
+def is_volume(path: str | Path) -> bool:
+    """Whether a path has a volume's suffix and is not hidden.
+
+    >>> is_volume("a/ct.nii.gz"), is_volume("ct.gz"), is_volume("a/.ct.nii")
+    (True, False, False)
+    """
+    name = Path(path).name
+    return name.lower().endswith(VOLUME_SUFFIXES) and not name.startswith(".")
+
+
+def volume_stem(path: str | Path) -> str:
+    """A volume's file name without its suffix.
+
+    >>> volume_stem("scans/ct_1.nii.gz")
+    'ct_1'
+    """
+    name = Path(path).name
+    suffix = next((s for s in sorted(VOLUME_SUFFIXES, key=len) if name.lower().endswith(s)), "")
+    return name[: len(name) - len(suffix)]
+
+
+def read_volume(path: str | Path, *, canonical: bool = False, channels: bool = False) -> Volume:
+    """Open a NIfTI volume; its voxels are read when ``array`` is first touched.
+
+    Parameters
+    ----------
+    path
+        A ``.nii`` or ``.nii.gz`` file.
+    canonical
+        Flip and swap axes, values untouched, so that they run to the patient's right, front and head.
+    channels
+        Accept a fourth axis and take it for channels.
+
+    Returns
+    -------
+    Volume
+        ``array`` X×Y×Z (×C with ``channels``) in the file's type; scaled voxels become integers when the
+        scale is whole, floats otherwise. ``meta["header"]`` is nibabel's header, ``meta["axes"]`` tells
+        where the axes of ``array`` run to, such as ``"RAS"``.
+
+    Raises
+    ------
+    DataError
+        The file is missing, truncated, not NIfTI, has no real numbers for voxels, or has other axes than
+        expected; or its orientation is undefined and ``canonical`` is asked for.
+    MissingExtraError
+        nibabel is not installed.
+    """
+    path = Path(path)
+    image = _open(path, channels)
+    turn = _orientation(path, image) if canonical else None
+    affine = np.array(image.affine, np.float64)
+    if turn is not None:
+        affine = affine @ _nibabel().orientations.inv_ornt_aff(turn, image.shape[:3])
+    header = image.header.copy()
+    header.set_slope_inter(image.dataobj.slope, image.dataobj.inter)  # nibabel forgets it on loading
+    meta = {"header": header, "axes": _axes(affine)}
+    return Volume(partial(_read_voxels, path, channels, turn), affine, path=path, meta=meta)
+
+
+def volume_shape(path: str | Path, *, canonical: bool = False) -> tuple[int, int, int]:
+    """(X, Y, Z) as :func:`read_volume` would give it, from the header alone; the same errors."""
+    image = _open(Path(path), channels=False)
+    sides = image.shape[:3]
+    if canonical:
+        turn = _orientation(Path(path), image)
+        stored = sides
+        sides = tuple(stored[int(np.flatnonzero(turn[:, 0] == axis)[0])] for axis in range(3))
+    x, y, z = (int(side) for side in sides)
+    return x, y, z
+
+
+def read_slice(
+    path: str | Path, index: int, axis: int = 2, *, canonical: bool = False, like: str | Path | None = None
+) -> np.ndarray:
+    """One plane of a volume, equal to ``read_volume(path).array.take(index, axis)``.
+
+    Of an uncompressed file only the plane is read. A compressed one has to be unpacked from its beginning,
+    so the last two stay in memory: walk through the slices of one volume after the other, or unpack them.
+
+    Parameters
+    ----------
+    path
+        A 3-D NIfTI file.
+    index
+        The plane's number.
+    axis
+        Across which axis it lies; with ``canonical``, one of the reoriented volume.
+    canonical
+        As for :func:`read_volume`.
+    like
+        Another file whose orientation counts in the place of this one's own (a segmentation's image).
+
+    Returns
+    -------
+    The two other axes of the volume, in their order.
+
+    Raises
+    ------
+    DataError
+        As :func:`read_volume`, or there is no such plane.
+    """
+    path = Path(path)
+    image = _open(path, channels=False)
+    turn = None
+    if canonical:
+        turn = _orientation(path, image) if like is None else _orientation(Path(like), _open(Path(like)))
+    # From the axis asked for to the one that is stored, which may run the other way.
+    stored_axis = axis if turn is None else int(np.flatnonzero(turn[:, 0] == axis)[0])
+    count = image.shape[stored_axis]
+    if not 0 <= index < count:
+        raise DataError(f"{path}: there is no plane {index} across axis {axis}; it has {count}, from 0 on")
+    stored_index = index if turn is None or turn[stored_axis, 1] > 0 else count - 1 - index
+    where = tuple(stored_index if a == stored_axis else slice(None) for a in range(3))
+    if path.suffix.lower() == ".gz":
+        plane = _unpacked(path, os.stat(path).st_mtime_ns)[where]
+    else:
+        plane = _guarded(path, lambda: _slice_of(image, where))
+    if turn is None:
+        return plane
+    rest = np.array([row for a, row in enumerate(turn) if a != stored_axis])
+    rest[:, 0] = np.argsort(np.argsort(rest[:, 0]))
+    return np.asarray(_nibabel().apply_orientation(plane, rest))
+
+
+def write_volume(path: str | Path, volume: Volume) -> None:
+    """Write ``volume.array`` as NIfTI, atomically; ``.nii.gz`` is compressed, ``.nii`` is not.
+
+    The array's type is the file's type, unless the volume was read from a file with a scale factor that
+    gives exactly these values. Codes of the coordinate systems, units, description and extensions come from
+    ``meta["header"]`` when it is there. To write a mask on its scan's grid, write
+    ``dataclasses.replace(volume, array=volume.mask)``.
+
+    Raises
+    ------
+    UsageError
+        The suffix is not ``.nii`` or ``.nii.gz``, or NIfTI has no such type (float16).
+    PixelwiseError
+        The file cannot be written.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(VOLUME_SUFFIXES):
+        raise UsageError(f"{path}: volumes are written as .nii or .nii.gz; choose one of these suffixes")
+    image = _as_image(path, volume)
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
+        if path.suffix.lower() == ".gz":
+            # Neither name nor time in it: equal volumes give equal files.
+            with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as packed:
+                image.to_stream(packed)
+        else:
+            image.to_stream(file)
+
+
+def label_table(path: str | Path) -> dict[int, str]:
+    """The names of a segmentation's values that its header brings along, or nothing.
+
+    Read from the table of labels of Connectome Workbench (a ``CaretExtension``), which TotalSegmentator and
+    others write.
+
+    Raises
+    ------
+    DataError
+        The file is missing or not NIfTI.
+    """
+    from defusedxml import DefusedXmlException
+    from defusedxml.ElementTree import ParseError, fromstring
+
+    for extension in _open(Path(path)).header.extensions:
+        content = extension.get_content()
+        text = content if isinstance(content, bytes) else str(content).encode()
+        if b"<CaretExtension" not in text:
+            continue
+        try:
+            found = fromstring(text.strip(b"\0 \n")).iter("Label")
+            return {int(label.get("Key", "")): (label.text or "").strip() for label in found}
+        except (ParseError, DefusedXmlException, ValueError):
+            continue  # an extension is an extra: a damaged one says nothing
+    return {}
+
+
+def _nibabel() -> Any:
+    try:
+        import nibabel
+    except ImportError:
+        raise MissingExtraError("reading and writing NIfTI volumes", "medical") from None
+    return nibabel
+
+
+def _open(path: Path, channels: bool | None = None) -> Any:
+    """The image with nothing but its header read; ``channels`` None accepts any number of axes."""
+    image = _guarded(path, lambda: _nibabel().load(path))
+    if not isinstance(image, _nibabel().Nifti1Pair):
+        raise DataError(f"{path}: a {type(image).__name__}, expected NIfTI; convert it to .nii.gz")
+    if image.get_data_dtype().kind not in "iuf":
+        raise DataError(
+            f"{path}: voxels of type {image.get_data_dtype()}, expected real numbers; convert the volume"
+        )
+    _check_length(path, image)
+    axes = len(image.shape)
+    single = axes == 4 and image.shape[3] == 1
+    if channels is None or axes == 3 or (axes == 4 and channels) or single:
+        return image
+    found = "x".join(map(str, image.shape))
+    if axes == 4 and not channels:
+        raise DataError(
+            f"{path}: 4-D, {found} voxels, expected 3-D; split it into one file per time or channel, "
+            "or read it with channels=True"
+        )
+    raise DataError(f"{path}: {axes}-D, {found} voxels, expected 3-D; export the whole volume")
+
+
+def _guarded(path: Path, action: Callable[[], Any]) -> Any:
+    """Run what reads a file, and turn whatever goes wrong into one sentence."""
+    nibabel = _nibabel()
+    try:
+        return action()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such volume") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: a folder, expected a NIfTI file") from None
+    except (EOFError, zlib.error):
+        raise DataError(f"{path}: the volume is truncated or damaged; copy or export it again") from None
+    except (
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+        nibabel.wrapstruct.WrapStructError,
+        OSError,
+        ValueError,
+    ) as error:
+        said = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as NIfTI ({said}); copy or export it again") from None
+
+
+def _check_length(path: Path, image: Any) -> None:
+    """An uncompressed file tells by its size that its end is missing."""
+    if path.suffix.lower() == ".gz":
+        return
+    needed = int(image.dataobj.offset) + math.prod(image.shape) * image.get_data_dtype().itemsize
+    found = os.stat(path).st_size
+    if found < needed:
+        raise DataError(
+            f"{path}: the volume is truncated, {found:,} bytes instead of {needed:,}; copy or export it again"
+        )
+
+
+def _read_voxels(path: Path, channels: bool, turn: np.ndarray | None) -> np.ndarray:
+    image = _open(path, channels)
+    voxels = _guarded(path, lambda: _scaled(image))
+    if voxels.ndim == 4 and not channels:
+        voxels = voxels[..., 0]
+    return voxels if turn is None else np.asarray(_nibabel().apply_orientation(voxels, turn))
+
+
+def _scaled(image: Any) -> np.ndarray:
+    """All voxels; a mapped array when the file has them as they are."""
+    proxy = image.dataobj
+    stored = np.asanyarray(proxy.get_unscaled())
+    dtype = _value_type(image)
+    if not _is_scaled(proxy):
+        return stored if stored.dtype == dtype else stored.astype(dtype)
+    values = np.empty(stored.shape, dtype)
+    for index in range(stored.shape[-1]):  # plane by plane: float64 of a whole scan is four times its size
+        values[..., index] = _rounded(stored[..., index] * float(proxy.slope) + float(proxy.inter), dtype)
+    return values
+
+
+def _slice_of(image: Any, where: tuple[int | slice, ...]) -> np.ndarray:
+    where += (0,) * (len(image.shape) - 3)
+    return _rounded(np.asarray(image.dataobj[where]), _value_type(image))
+
+
+@lru_cache(maxsize=2)
+def _unpacked(path: Path, changed: int) -> np.ndarray:
+    """The voxels of a compressed file; ``changed`` is its time, so that a newer one is read anew."""
+    return _read_voxels(path, channels=False, turn=None)
+
+
+def _is_scaled(proxy: Any) -> bool:
+    return (proxy.slope, proxy.inter) != (1, 0)
+
+
+def _value_type(image: Any) -> np.dtype:
+    """What voxels become: the stored type in the machine's byte order, or one that holds scaled values."""
+    stored, proxy = image.get_data_dtype().newbyteorder("="), image.dataobj
+    if not _is_scaled(proxy):
+        return stored
+    slope, inter = float(proxy.slope), float(proxy.inter)
+    if stored.kind == "f" or stored.itemsize > 2:
+        return np.dtype(np.float64 if stored.itemsize > 2 and stored != np.float32 else np.float32)
+    ends = [float(end) * slope + inter for end in (np.iinfo(stored).min, np.iinfo(stored).max)]
+    if slope.is_integer() and inter.is_integer() and max(map(abs, ends)) < 2**31:
+        fits = min(ends) >= -(2**15) and max(ends) < 2**15
+        return np.dtype(np.int16 if fits else np.int32)
+    return np.dtype(np.float32)
+
+
+def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    whole = dtype.kind in "iu" and values.dtype.kind == "f"
+    return (np.rint(values) if whole else values).astype(dtype)
+
+
+def _orientation(path: Path, image: Any) -> np.ndarray:
+    """The 3×2 table of where the stored axes go to and whether they turn round."""
+    linear = np.asarray(image.affine)[:3, :3]
+    if not np.isfinite(linear).all() or abs(np.linalg.det(linear)) < 1e-12:
+        raise DataError(
+            f"{path}: the affine has no orientation (it is singular); mend the header, or read the voxels "
+            "as they are stored with canonical=False"
+        )
+    return np.asarray(_nibabel().io_orientation(image.affine))
+
+
+def _axes(affine: np.ndarray) -> str:
+    return "".join(code or "?" for code in _nibabel().aff2axcodes(affine))
+
+
+def _as_image(path: Path, volume: Volume) -> Any:
+    nibabel = _nibabel()
+    array = np.asarray(volume.array)
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    given = volume.meta.get("header")
+    known = isinstance(given, nibabel.Nifti1Header)
+    header: Any = given.copy() if given is not None and known else nibabel.Nifti1Header()
+    if known and header.get_data_shape() == (*array.shape, 1):
+        array = array[..., None]
+    try:
+        stored, scale = _stored_values(array, header)
+        if header.get_data_dtype() != stored.dtype.newbyteorder(header.endianness):
+            header.set_data_dtype(stored.dtype)
+            header["cal_min"] = header["cal_max"] = 0  # the range to display was of the other values
+    except nibabel.spatialimages.HeaderDataError:
+        raise UsageError(f"{path}: NIfTI has no {array.dtype} voxels; convert them to float32") from None
+    kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    image = kind(stored, None, header)
+    _place(image, np.asarray(volume.affine, np.float64), known)
+    image.header.set_slope_inter(*scale)
+    return image
+
+
+def _stored_values(array: np.ndarray, header: Any) -> tuple[np.ndarray, tuple[float, float]]:
+    """The array as the file had it, with its scale, if that gives these values exactly; else as it is."""
+    slope, inter = header.get_slope_inter()
+    dtype = header.get_data_dtype()
+    as_it_is = array, (1.0, 0.0)
+    if slope is None or (slope, inter) == (1, 0) or dtype.kind not in "iu":
+        return as_it_is
+    ends = np.iinfo(dtype)
+    stored = np.rint((array.astype(np.float64) - inter) / slope)
+    if stored.size and not (ends.min <= stored.min() and stored.max() <= ends.max):
+        return as_it_is
+    if not np.array_equal(_rounded(stored * slope + inter, array.dtype), array):
+        return as_it_is
+    return stored.astype(dtype), (slope, inter)
+
+
+def _place(image: Any, affine: np.ndarray, known: bool) -> None:
+    """Put the affine into the header, both coordinate systems untouched when it is the one they give."""
+    header = image.header
+    if known and np.allclose(affine, header.get_best_affine()):
+        return
+    qform, sform = (int(header["qform_code"]), int(header["sform_code"])) if known else (0, 0)
+    image.set_qform(affine, qform)
+    image.set_sform(affine, sform or qform or "aligned")
+    if not known:
+        header.set_xyzt_units("mm")
