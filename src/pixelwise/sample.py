@@ -15,6 +15,7 @@ import numpy as np
 
 from pixelwise.errors import Problem, unknown_name
 from pixelwise.labels import LabelMap
+from pixelwise.shapes import Shape
 
 Lazy = np.ndarray | Callable[[], np.ndarray]
 """An array, or a callable without arguments that makes it."""
@@ -34,6 +35,8 @@ class Sample:
         H×W int32 instance ids, 0 where there is none.
     weights
         Named H×W float32 maps, such as U-Net's border weights under ``"border"``.
+    shapes
+        What somebody drew on the image, when the labels come from an annotation tool.
     path
         Where the image came from.
     meta
@@ -53,6 +56,7 @@ class Sample:
         *,
         instances: Lazy | None = None,
         weights: Mapping[str, Lazy] | None = None,
+        shapes: Sequence[Shape] | None = None,
         path: str | Path | None = None,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
@@ -60,6 +64,7 @@ class Sample:
         self._mask = mask
         self._instances = instances
         self._weights = dict(weights or {})
+        self.shapes = None if shapes is None else tuple(shapes)
         self.path = None if path is None else Path(path)
         self.meta = dict(meta or {})
 
@@ -114,6 +119,7 @@ class Sample:
             "mask": self._mask,
             "instances": self._instances,
             "weights": self._weights,
+            "shapes": self.shapes,
             "path": self.path,
             "meta": self.meta,
         }
@@ -193,23 +199,58 @@ class Cloud:
         return (self.xyz - offset).astype(np.float32), offset
 
 
-@dataclass
+Held = TypeVar("Held")
+
+
+class _LazyField(Generic[Held]):
+    """A dataclass field that may be given as a callable, which is called when the field is first touched."""
+
+    def __init__(self, *default: Held) -> None:
+        self._default = default
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = f"_{name}"
+
+    def __get__(self, holder: object, owner: type) -> Held:
+        if holder is None:  # the dataclass asks for the default
+            if not self._default:
+                raise AttributeError(self._name)
+            return self._default[0]
+        held = vars(holder)
+        if callable(held[self._name]):
+            held[self._name] = held[self._name]()
+        value: Held = held[self._name]
+        return value
+
+    def __set__(self, holder: object, value: Held | Callable[[], np.ndarray]) -> None:
+        vars(holder)[self._name] = value
+
+
+@dataclass(repr=False)
 class Volume:
     """A voxel grid with its place in space.
 
     Attributes
     ----------
     array
-        X×Y×Z (or X×Y×Z×C) voxels of any dtype.
+        X×Y×Z (or X×Y×Z×C) voxels of any dtype, or a callable that reads them when they are touched.
     affine
         4×4 voxel-to-world matrix in millimetres.
     mask
-        X×Y×Z class ids, or None.
+        X×Y×Z class ids, or a callable that reads them, or None.
+    meta
+        Anything else: ``split``, ``mask_path``, ``header`` (what a file says beside its voxels), ...
+
+    Examples
+    --------
+    >>> volume = Volume(lambda: np.zeros((4, 5, 6), np.int16), np.diag([0.5, 0.5, 2, 1]))
+    >>> volume.spacing, volume.array.shape, volume.mask
+    ((0.5, 0.5, 2.0), (4, 5, 6), None)
     """
 
-    array: np.ndarray
+    array: _LazyField[np.ndarray] = _LazyField()
     affine: np.ndarray = field(default_factory=lambda: np.eye(4))
-    mask: np.ndarray | None = None
+    mask: _LazyField[np.ndarray | None] = _LazyField(None)
     path: Path | None = None
     meta: dict[str, Any] = field(default_factory=dict)
 
@@ -218,6 +259,15 @@ class Volume:
         """Voxel edge lengths in millimetres, from the affine's columns."""
         x, y, z = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(x), float(y), float(z)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there is a mask (without reading it)."""
+        return vars(self)["_mask"] is not None
+
+    def __repr__(self) -> str:
+        spacing = "x".join(f"{side:g}" for side in self.spacing)
+        return f"Volume({str(self.path or self.meta.get('name', 'in memory'))!r}, {spacing} mm)"
 
 
 T = TypeVar("T")

@@ -1,11 +1,14 @@
-"""Open a data folder, whatever layout it is in.
+"""Open a data folder or an annotation file, whatever it is in.
 
 A reader is a module with two functions, and joins the table below with one line::
 
     def recognise(root: Path) -> bool
         # Whether `root` (a folder or a file) is of this kind; looks at names, not at pixels.
-    def read(root: Path, labels=None, mapping=None) -> Dataset[Sample]
+    def read(root: Path, labels=None, mapping=None, *, <its own options>) -> Dataset
         # Its samples, unread; `labels` replaces the classes, `mapping` translates mask values to ids.
+
+The formats of annotation tools have a ``load`` instead, which gives a document of shapes
+(:mod:`pixelwise.data.formats`); all of them become data sets in one way.
 
 ``recognise`` is asked in the order of the table, so that a layout which is a special case of another one
 stands before it.
@@ -13,33 +16,59 @@ stands before it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from pixelwise.data.annotations import to_dataset
+from pixelwise.data.archives import unpacked
 from pixelwise.data.classes import Classes
 from pixelwise.data.datasets import camvid
-from pixelwise.data.formats import masks
+from pixelwise.data.formats import SOURCES, Source, masks
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.io import list_images
-from pixelwise.sample import Dataset, Sample
+from pixelwise.sample import Dataset
 
 
 class Reader(Protocol):
     """What a module must have to be a reader."""
 
-    def recognise(self, root: Path) -> bool:
+    @property
+    def recognise(self) -> Callable[[Path], bool]:
         """Whether a folder or file is of this kind."""
 
-    def read(
-        self, root: Path, labels: Classes | None = None, mapping: Mapping[int, int] | None = None
-    ) -> Dataset[Sample]:
+    @property
+    def read(self) -> Callable[..., Dataset[Any]]:
         """Its samples, unread."""
+
+
+class _Annotations:
+    """A format of annotation tools as a reader."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.recognise = source.recognise
+
+    def read(
+        self,
+        root: Path,
+        labels: Classes | None = None,
+        mapping: Mapping[Any, Any] | None = None,
+        *,
+        fill_rule: Any = "centre",
+        **options: Any,
+    ) -> Dataset[Any]:
+        """The samples of a document; see :func:`pixelwise.data.annotations.to_dataset`."""
+        document = self.source.load(root, **options)
+        folder = root if root.is_dir() else root.parent
+        return to_dataset(document, folder, labels, mapping, fill_rule=fill_rule)
 
 
 READERS: dict[str, Reader] = {
     "camvid": camvid,
+    **{name: _Annotations(source) for name, source in SOURCES.items()},
     "masks": masks,
 }
 """Every format by name, special cases before general ones."""
@@ -53,14 +82,15 @@ def read(
     format: str = "auto",
     split: str | None = None,
     labels: Classes | None = None,
-    mapping: Mapping[int, int] | None = None,
-) -> Dataset[Sample]:
-    """Open images with their labels; reads names only, pixels when a sample's are touched.
+    mapping: Mapping[Any, Any] | None = None,
+    **options: Any,
+) -> Dataset[Any]:
+    """Open images with their labels; reads names and shapes only, pixels when a sample's are touched.
 
     Parameters
     ----------
     path
-        A data folder.
+        A data folder, an annotation file, or a ZIP of either.
     format
         One of :data:`FORMATS`, or ``"auto"`` to find out.
     split
@@ -68,7 +98,10 @@ def read(
     labels
         The classes: a label map, names, or a class file. None takes them from the data.
     mapping
-        ``{mask value: class id}`` on top of what the data says, such as ``{255: 1}`` for 0/255 masks.
+        ``{mask value: class id}`` on top of what the data says, such as ``{255: 1}`` for 0/255 masks; for
+        annotation tools ``{label: new label}``.
+    options
+        What only some formats know, such as ``label_key`` of VIA or ``fill_rule`` of all annotation tools.
 
     Returns
     -------
@@ -78,7 +111,7 @@ def read(
     Raises
     ------
     UsageError
-        Unknown format or split; the message has those there are.
+        Unknown format, option or split; the message has those there are.
     DataError
         The path is missing, empty or in no known layout, or nobody says what the classes are.
 
@@ -100,9 +133,23 @@ def read(
         raise unknown_name("format", format, ("auto", *READERS))
     if not path.exists():
         raise DataError(f"{path}: no such file or folder")
-    reader = READERS[_recognise(path) if format == "auto" else format]
-    data = reader.read(path, labels, mapping)
+    if path.suffix.lower() == ".zip":
+        path = unpacked(path)
+    name = _recognise(path) if format == "auto" else format
+    _check_options(name, options)
+    data = READERS[name].read(path, labels, mapping, **options)
     return data if split is None else _select(data, split)
+
+
+def _check_options(name: str, options: Mapping[str, Any]) -> None:
+    reader = READERS[name]
+    known = set(inspect.signature(reader.read).parameters)
+    if isinstance(reader, _Annotations):
+        known |= set(inspect.signature(reader.source.load).parameters)
+    for option in options.keys() - known:
+        raise unknown_name(
+            f"option of the format {name}", option, known - {"root", "labels", "mapping", "options"}
+        )
 
 
 def _recognise(path: Path) -> str:
@@ -120,7 +167,7 @@ def _fail(path: Path) -> str:
     raise DataError(f"{path}: this {kind}; known formats: {', '.join(READERS)} (choose one with --format)")
 
 
-def _select(data: Dataset[Sample], split: str) -> Dataset[Sample]:
+def _select(data: Dataset[Any], split: str) -> Dataset[Any]:
     split = SPLIT_NAMES.get(split.lower(), split)
     if not data.splits:
         raise UsageError(f"{data.root}: is not split, so there is no '{split}'; leave the split away")

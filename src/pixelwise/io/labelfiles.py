@@ -121,15 +121,24 @@ def _build(path: Path, rows: list[Row]) -> tuple[LabelMap, dict[int, int]]:
         raise DataError(
             f"{path}: the colour of '{bad[0]}' has a value over 255; give red, green, blue as 0..255"
         )
-    kept = [row for row in rows if row[1].lower() not in _VOID_NAMES]
+    kept = [row for row in rows if not is_void(row[1])]
     colours = tuple(colour for _, _, colour in kept if colour is not None)
     try:
         labels = LabelMap(tuple(name for _, name, _ in kept), colours if len(colours) == len(kept) else ())
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
     mapping = {value: position for position, (value, _, _) in enumerate(kept)}
-    mapping |= {value: labels.ignore for value, name, _ in rows if name.lower() in _VOID_NAMES}
+    mapping |= {value: labels.ignore for value, name, _ in rows if is_void(name)}
     return labels, {} if all(value == to for value, to in mapping.items()) else mapping
+
+
+def is_void(name: str) -> bool:
+    """Whether a class name says that its pixels have no label.
+
+    >>> is_void("Void"), is_void("__ignore__"), is_void("road")
+    (True, True, False)
+    """
+    return not name or name.lower() in _VOID_NAMES
 
 
 def _are_numbers(cells: list[str]) -> bool:

@@ -42,6 +42,27 @@ def read_video(path: str | Path) -> Iterator[tuple[float, np.ndarray]]:
         raise DataError(f"{path}: no frame can be decoded; convert it to MP4 (H.264) and try again")
 
 
+def read_frame(path: str | Path, number: int) -> np.ndarray:
+    """One frame, counted from 0: H×W×3 uint8 RGB.
+
+    Raises
+    ------
+    DataError
+        The file is missing, or has no such frame.
+    """
+    if not Path(path).is_file():
+        raise DataError(f"{path}: no such video")
+    capture = cv2.VideoCapture(str(path))
+    try:
+        capture.set(cv2.CAP_PROP_POS_FRAMES, number)
+        ok, frame = capture.read()
+    finally:
+        capture.release()
+    if not ok:
+        raise DataError(f"{path}: frame {number} cannot be decoded; is the video shorter?")
+    return cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
 def frame_rate(path: str | Path) -> float:
     """Frames per second as the file says, 25 when it does not."""
     capture = cv2.VideoCapture(str(path))

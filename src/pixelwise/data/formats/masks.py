@@ -10,12 +10,28 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
+from pixelwise.data.adapt import Holds
+from pixelwise.data.annotations import BACKGROUND_NAMES, AnnotatedImage, Document
 from pixelwise.data.classes import Classes, resolve_classes
 from pixelwise.data.pairing import Pair, find_pairs, has_pairs
+from pixelwise.data.raster import paint
 from pixelwise.errors import DataError
-from pixelwise.io import read_image, read_mask
+from pixelwise.io import read_image, read_mask, write_mask, write_text
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Dataset, Sample
+
+HOLDS = Holds(
+    kinds=frozenset({"polygon", "bitmap", "box", "ellipse", "polyline", "points"}),
+    turned_boxes=True,
+    turned_ellipses=True,
+    holes=True,
+    parts=True,
+    ignored=True,
+    splits=True,
+)
+"""Every shape leaves its pixels; what was drawn on top of it, and all that is not a class, is lost."""
 
 
 def recognise(root: Path) -> bool:
@@ -64,6 +80,31 @@ def read(
         root=root,
         problems=problems,
     )
+
+
+def tidy_name(name: str) -> str:
+    """Any relative name will do."""
+    return name
+
+
+def image_path(image: AnnotatedImage) -> str:
+    """``images/<split>/<name>``."""
+    return f"images/{image.split}/{image.name}" if image.split else f"images/{image.name}"
+
+
+def save(document: Document, path: Path, labels: LabelMap) -> None:
+    """Write ``masks/<split>/<stem>.png`` beside the images, and ``classes.txt``."""
+    background = next((i for i, n in enumerate(labels.names) if n.lower() in BACKGROUND_NAMES), labels.ignore)
+    for image in document.images:
+        mask = np.full((image.height, image.width), background, labels.dtype)
+        values = [
+            labels.names.index(s.label) if s.label in labels.names else labels.ignore for s in image.shapes
+        ]
+        paint(mask, image.shapes, values)
+        place = Path(image_path(image))
+        write_mask(path / "masks" / place.relative_to("images").with_suffix(".png"), mask, labels)
+    rows = (f"{name},{r},{g},{b}" for name, (r, g, b) in zip(labels.names, labels.colours, strict=True))
+    write_text(path / "classes.txt", "\n".join(rows) + "\n")
 
 
 def open_pair(pair: Pair, root: Path, labels: LabelMap, mapping: Mapping[int, int]) -> Sample:
