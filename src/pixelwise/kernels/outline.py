@@ -34,7 +34,7 @@ def trace_outlines(mask: np.ndarray) -> Outlines:
     """All outlines of H×W pixels (zero is off).
 
     >>> trace_outlines(np.array([[0, 1, 1]], np.uint8)).vertices.tolist()
-    [[1, 0], [3, 0], [3, 1], [1, 1]]
+    [[3, 0], [3, 1], [1, 1], [1, 0]]
     """
     padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), np.uint8)
     padded[1:-1, 1:-1] = mask != 0
