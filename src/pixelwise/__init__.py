@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pixelwise import losses, metrics, models
-    from pixelwise.api import check, evaluate, load, read, train
+    from pixelwise.api import check, evaluate, load, read, train, write
     from pixelwise.errors import DataError, MissingExtraError, PixelwiseError, UsageError
     from pixelwise.labels import LabelMap
     from pixelwise.sample import Clip, Cloud, Dataset, Sample, Volume
@@ -21,6 +21,7 @@ _HOMES = {
     "load": "pixelwise.api",
     "read": "pixelwise.api",
     "check": "pixelwise.api",
+    "write": "pixelwise.api",
     "train": "pixelwise.api",
     "evaluate": "pixelwise.api",
     "models": "",
@@ -57,6 +58,7 @@ __all__ = [
     "models",
     "read",
     "train",
+    "write",
 ]
 
 

@@ -13,7 +13,7 @@ from pixelwise.labels import LabelMap, as_label_map
 from pixelwise.sample import Dataset, Sample, Volume
 
 if TYPE_CHECKING:
-    from pixelwise.data import CheckReport
+    from pixelwise.data import CheckReport, WriteReport
     from pixelwise.evaluation import Evaluation
     from pixelwise.inference import Segmenter
     from pixelwise.training.loop import Trainer
@@ -75,14 +75,15 @@ def read(
     format: str = "auto",
     split: str | None = None,
     labels: Labels | None = None,
-    mapping: Mapping[int, int] | None = None,
-) -> Dataset[Sample]:
-    """Read a data set; the format is recognised. Opens no image.
+    mapping: Mapping[Any, Any] | None = None,
+    **options: Any,
+) -> Dataset[Any]:
+    """Read a data set or an annotation file; the format is recognised. Opens no image.
 
     Parameters
     ----------
     path
-        The data's root folder.
+        The data's root folder, an annotation file, or a ZIP of either.
     format
         ``auto``, or the name of a format (``pixelwise.data.FORMATS``).
     split
@@ -90,18 +91,58 @@ def read(
     labels
         The classes, where the folder has no class file: a LabelMap, a list of names, or a class file.
     mapping
-        From values in the masks to class ids, such as ``{255: 1}``.
+        From values in the masks to class ids, such as ``{255: 1}``, and from class names to new ones, such as
+        ``{"lorry": "truck"}``; the new name ``ignore`` gives a class's pixels up.
+    options
+        What only some formats know: ``fill_rule`` of all annotation tools, ``label_key`` of VIA, ``classes``
+        of public data sets, ...
 
     Raises
     ------
     DataError
         Nothing there can be read; the message says what was found and what to do.
     UsageError
-        No such format or split.
+        No such format, option or split.
     """
     from pixelwise.data import read as read_data
 
-    return read_data(path, format=format, split=split, labels=labels, mapping=mapping)
+    return read_data(path, format=format, split=split, labels=labels, mapping=mapping, **options)
+
+
+def write(
+    dataset: Dataset[Sample] | str | Path,
+    path: str | Path,
+    format: str,
+    *,
+    images: Literal["copy", "link", "none"] = "copy",
+    tolerance: float = 0.0,
+) -> WriteReport:
+    """Write a data set in the format of an annotation tool, and count what that format cannot hold.
+
+    Parameters
+    ----------
+    dataset
+        A data set or its folder.
+    path
+        A new folder.
+    format
+        ``labelme``, ``cvat``, ``via``, ``rectlabel``, ``labelbox``, ``coco``, ``voc``, ``yolo`` or ``masks``.
+    images
+        ``copy`` the image files, ``link`` to them, or ``none``.
+    tolerance
+        By how many pixels outlines made from masks may deviate to save corners; 0 keeps every pixel.
+
+    Raises
+    ------
+    UsageError
+        Unknown format.
+    DataError
+        The folder is not empty.
+    """
+    from pixelwise.data import write as write_data
+
+    data = read(dataset) if isinstance(dataset, str | Path) else dataset
+    return write_data(data, path, format, images=images, tolerance=tolerance)
 
 
 def check(dataset: Dataset[Sample] | str | Path) -> CheckReport:
@@ -122,7 +163,7 @@ def train(
     resume: str | Path | None = None,
     format: str = "auto",
     labels: Labels | None = None,
-    mapping: Mapping[int, int] | None = None,
+    mapping: Mapping[Any, Any] | None = None,
     transform: Callable[[Any], Any] | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -232,7 +273,7 @@ class _Source:
     data: Dataset[Sample] | Dataset[Volume] | str | Path | None
     format: str = "auto"
     labels: Labels | None = None
-    mapping: Mapping[int, int] | None = None
+    mapping: Mapping[Any, Any] | None = None
 
     def dataset(self) -> Dataset[Any]:
         """Read it; options of reading make no sense for a data set that is read already."""
@@ -274,7 +315,7 @@ class _Source:
     def from_dict(cls, stored: Mapping[str, Any]) -> _Source:
         """The inverse of :meth:`to_dict`."""
         labels = Path(stored["labels"]) if isinstance(stored["labels"], str) else stored["labels"]
-        mapping = {int(value): to for value, to in stored["mapping"].items()}
+        mapping = {int(value) if value.isdigit() else value: to for value, to in stored["mapping"].items()}
         return cls(stored["path"], stored["format"], labels, mapping)
 
 

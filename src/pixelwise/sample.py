@@ -343,6 +343,11 @@ class Dataset(Sequence[T], Generic[T]):
         return tuple(dict.fromkeys(self._splits or ()))
 
     @property
+    def split_of_each(self) -> Sequence[str] | None:
+        """The split of every sample, or None when it is not split."""
+        return self._splits
+
+    @property
     def split(self) -> str | None:
         """The one split that it holds, or None."""
         return self.splits[0] if len(self.splits) == 1 else None

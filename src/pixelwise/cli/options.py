@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 
 from pixelwise.errors import UsageError
 
@@ -17,7 +18,18 @@ Classes = Annotated[
 ]
 Mapping = Annotated[
     list[str] | None,
-    typer.Option("--map", metavar="OLD=NEW", help="Translate a value in the masks, e.g. 255=1."),
+    typer.Option(
+        "--map", metavar="OLD=NEW", help="Translate a mask value (255=1) or a class name (lorry=truck)."
+    ),
+]
+ReadOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--read", metavar="OPTION=VALUE", help="An option of the data's format, e.g. label_key=type."
+    ),
+]
+LabelKey = Annotated[
+    str | None, typer.Option("--label-key", help="VIA: the region attribute that holds the class.")
 ]
 Format = Annotated[str, typer.Option("--format", help="How the data is laid out; 'auto' recognises it.")]
 Engine = Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")]
@@ -29,15 +41,29 @@ Scale = Annotated[
 Tile = Annotated[str | None, typer.Option("--tile", help="WIDTHxHEIGHT of the tiles for large images.")]
 
 
-def parse_mapping(pairs: list[str] | None) -> dict[int, int]:
-    """``["255=1"]`` to ``{255: 1}``."""
-    mapping = {}
+def parse_mapping(pairs: list[str] | None) -> dict[int | str, int | str]:
+    """``["255=1", "lorry=truck"]`` to ``{255: 1, "lorry": "truck"}``."""
+    mapping: dict[int | str, int | str] = {}
     for pair in pairs or []:
-        old, separator, new = pair.partition("=")
-        if not (separator and old.strip().isdigit() and new.strip().isdigit()):
-            raise UsageError(f"--map {pair}: expected OLD=NEW with two mask values, such as 255=1")
-        mapping[int(old)] = int(new)
+        old, separator, new = (part.strip() for part in pair.partition("="))
+        if not (separator and old and new):
+            raise UsageError(f"--map {pair}: expected OLD=NEW, such as 255=1 or lorry=truck")
+        mapping[int(old) if old.isdigit() else old] = int(new) if new.isdigit() else new
     return mapping
+
+
+def parse_options(pairs: list[str] | None) -> dict[str, Any]:
+    """``["label_key=type", "as_slices=true"]`` to keywords of the format's reader, values as in YAML."""
+    options = {}
+    for pair in pairs or []:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise UsageError(f"--read {pair}: expected OPTION=VALUE, such as label_key=type")
+        try:
+            options[name.strip().replace("-", "_")] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UsageError(f"--read {pair}: the value cannot be understood; put it in quotes") from None
+    return options
 
 
 def parse_classes(text: str | None) -> list[str] | Path | None:
