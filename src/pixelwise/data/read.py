@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 from pixelwise.data.annotations import to_dataset
 from pixelwise.data.archives import unpacked
+from pixelwise.data.arrange import rename_classes
 from pixelwise.data.classes import Classes
 from pixelwise.data.datasets import camvid
 from pixelwise.data.formats import SOURCES, Source, masks
@@ -98,8 +99,8 @@ def read(
     labels
         The classes: a label map, names, or a class file. None takes them from the data.
     mapping
-        ``{mask value: class id}`` on top of what the data says, such as ``{255: 1}`` for 0/255 masks; for
-        annotation tools ``{label: new label}``.
+        ``{mask value: class id}`` on top of what the data says, such as ``{255: 1}`` for 0/255 masks, and
+        ``{name: new name}`` to rename and merge classes; the new name ``ignore`` gives their pixels up.
     options
         What only some formats know, such as ``label_key`` of VIA or ``fill_rule`` of all annotation tools.
 
@@ -137,8 +138,22 @@ def read(
         path = unpacked(path)
     name = _recognise(path) if format == "auto" else format
     _check_options(name, options)
-    data = READERS[name].read(path, labels, mapping, **options)
+    values, names = _parts_of(mapping or {}, READERS[name])
+    data = READERS[name].read(path, labels, values or None, **options)
+    data = rename_classes(data, names) if names else data
     return data if split is None else _select(data, split)
+
+
+def _parts_of(mapping: Mapping[Any, Any], reader: Reader) -> tuple[dict[Any, Any], dict[str, str]]:
+    """What the reader itself translates, and the classes that get another name afterwards."""
+    if isinstance(reader, _Annotations):
+        return dict(mapping), {}
+    names = {str(old): str(new) for old, new in mapping.items() if not isinstance(old, int)}
+    values = {old: new for old, new in mapping.items() if isinstance(old, int)}
+    for old, new in values.items():
+        if not isinstance(new, int):
+            raise UsageError(f"--map {old}={new}: a mask value becomes a class id, and '{new}' is a name")
+    return values, names
 
 
 def _check_options(name: str, options: Mapping[str, Any]) -> None:
