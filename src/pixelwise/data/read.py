@@ -25,8 +25,8 @@ from pixelwise.data.annotations import to_dataset
 from pixelwise.data.archives import unpacked
 from pixelwise.data.arrange import rename_classes
 from pixelwise.data.classes import Classes
-from pixelwise.data.datasets import camvid
-from pixelwise.data.formats import SOURCES, Source, masks
+from pixelwise.data.datasets import camvid, lits
+from pixelwise.data.formats import SOURCES, Source, masks, nifti
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.io import list_images
@@ -69,7 +69,9 @@ class _Annotations:
 
 READERS: dict[str, Reader] = {
     "camvid": camvid,
+    "lits": lits,
     **{name: _Annotations(source) for name, source in SOURCES.items()},
+    "nifti": nifti,
     "masks": masks,
 }
 """Every format by name, special cases before general ones."""

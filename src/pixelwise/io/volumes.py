@@ -54,7 +54,9 @@ def volume_stem(path: str | Path) -> str:
     return name[: len(name) - len(suffix)]
 
 
-def read_volume(path: str | Path, *, canonical: bool = False, channels: bool = False) -> Volume:
+def read_volume(
+    path: str | Path, *, canonical: bool = False, channels: bool = False, like: str | Path | None = None
+) -> Volume:
     """Open a NIfTI volume; its voxels are read when ``array`` is first touched.
 
     Parameters
@@ -65,6 +67,9 @@ def read_volume(path: str | Path, *, canonical: bool = False, channels: bool = F
         Flip and swap axes, values untouched, so that they run to the patient's right, front and head.
     channels
         Accept a fourth axis and take it for channels.
+    like
+        Another file whose orientation counts, with ``canonical``, in the place of this one's own: that of
+        the image for a segmentation whose header went astray.
 
     Returns
     -------
@@ -83,7 +88,7 @@ def read_volume(path: str | Path, *, canonical: bool = False, channels: bool = F
     """
     path = Path(path)
     image = _open(path, channels)
-    turn = _orientation(path, image) if canonical else None
+    turn = _turn(path, image, like) if canonical else None
     affine = np.array(image.affine, np.float64)
     if turn is not None:
         affine = affine @ _nibabel().orientations.inv_ornt_aff(turn, image.shape[:3])
@@ -124,7 +129,7 @@ def read_slice(
     canonical
         As for :func:`read_volume`.
     like
-        Another file whose orientation counts in the place of this one's own (a segmentation's image).
+        As for :func:`read_volume`.
 
     Returns
     -------
@@ -137,9 +142,7 @@ def read_slice(
     """
     path = Path(path)
     image = _open(path, channels=False)
-    turn = None
-    if canonical:
-        turn = _orientation(path, image) if like is None else _orientation(Path(like), _open(Path(like)))
+    turn = _turn(path, image, like) if canonical else None
     # From the axis asked for to the one that is stored, which may run the other way.
     stored_axis = axis if turn is None else int(np.flatnonzero(turn[:, 0] == axis)[0])
     count = image.shape[stored_axis]
@@ -343,6 +346,10 @@ def _orientation(path: Path, image: Any) -> np.ndarray:
             "as they are stored with canonical=False"
         )
     return np.asarray(_nibabel().io_orientation(image.affine))
+
+
+def _turn(path: Path, image: Any, like: str | Path | None) -> np.ndarray:
+    return _orientation(path, image) if like is None else _orientation(Path(like), _open(Path(like)))
 
 
 def _axes(affine: np.ndarray) -> str:
