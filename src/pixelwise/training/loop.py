@@ -25,6 +25,7 @@ from pixelwise.sample import Dataset, Sample, Volume
 from pixelwise.training.borders import with_needed_weights
 from pixelwise.training.checkpoints import detached, load_checkpoint, save_checkpoint
 from pixelwise.training.config import TrainConfig
+from pixelwise.training.grouped import GroupedConvolutionsInFloat32
 from pixelwise.training.loader import (
     Batch,
     SampleCache,
@@ -239,7 +240,8 @@ class Trainer:
         target = batch.target.to(self.fabric.device)
         weight = None if batch.weight is None else batch.weight.to(self.fabric.device)
         with self.fabric.no_backward_sync(self.network, enabled=not stepping):
-            output = self.network(self._normalise(batch.pixels))
+            with GroupedConvolutionsInFloat32():
+                output = self.network(self._normalise(batch.pixels))
             logits, auxiliary = (output, ()) if isinstance(output, Tensor) else output
             try:
                 loss = self._loss_of(logits, target, weight)
