@@ -25,7 +25,18 @@ from pixelwise.data.annotations import to_dataset
 from pixelwise.data.archives import unpacked
 from pixelwise.data.arrange import rename_classes
 from pixelwise.data.classes import Classes
-from pixelwise.data.datasets import camvid, lits
+from pixelwise.data.datasets import (
+    ade20k,
+    camvid,
+    ccp,
+    cityscapes,
+    coco_stuff,
+    inria,
+    kitti,
+    lits,
+    pascal_context,
+    pratheepan,
+)
 from pixelwise.data.formats import SOURCES, Source, masks, nifti
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.errors import DataError, UsageError, unknown_name
@@ -68,7 +79,15 @@ class _Annotations:
 
 
 READERS: dict[str, Reader] = {
+    "cityscapes": cityscapes,
+    "kitti": kitti,
     "camvid": camvid,
+    "pascal_context": pascal_context,
+    "coco_stuff": coco_stuff,
+    "ade20k": ade20k,
+    "ccp": ccp,
+    "pratheepan": pratheepan,
+    "inria": inria,
     "lits": lits,
     **{name: _Annotations(source) for name, source in SOURCES.items()},
     "nifti": nifti,

@@ -79,7 +79,9 @@ class PublicDataset:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        plain = {key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(self).items()}
+        plain = {
+            key: dict(value) if isinstance(value, Mapping) else value for key, value in vars(self).items()
+        }
         return plain | {
             "classes": {name: labels.to_dict() for name, labels in self.classes.items()},
             "layout": list(self.layout),
@@ -103,3 +105,21 @@ def voc_colours(ids: int) -> tuple[tuple[int, int, int], ...]:
         return rgb[0], rgb[1], rgb[2]
 
     return tuple(map(colour, range(ids)))
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Names separated by commas, over as many lines as it takes.
+
+    >>> names_in("road, traffic light")
+    ('road', 'traffic light')
+    """
+    return tuple(name.strip() for name in text.split(","))
+
+
+def colours_in(text: str) -> tuple[tuple[int, int, int], ...]:
+    """Colours as hexadecimal RRGGBB, separated by blanks.
+
+    >>> colours_in("ff0000 0000ff")
+    ((255, 0, 0), (0, 0, 255))
+    """
+    return tuple((code[0], code[1], code[2]) for code in map(bytes.fromhex, text.split()))
