@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document
-from pixelwise.data.formats import masks
+from pixelwise.data.formats import coco, masks
 from pixelwise.labels import LabelMap
 
 
@@ -37,8 +37,8 @@ class Target(Protocol):
         """Write the annotation files; every image is there already, at its ``path``."""
 
 
-SOURCES: dict[str, Source] = {}
+SOURCES: dict[str, Source] = {"coco": coco}
 """The formats that are read into a document, in the order in which they are asked to recognise a folder."""
 
-TARGETS: dict[str, Target] = {"masks": masks}
+TARGETS: dict[str, Target] = {"coco": coco, "masks": masks}
 """The formats that can be written."""
