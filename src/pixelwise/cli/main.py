@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pixelwise import __version__
-from pixelwise.cli import check, convert, demo, evaluate, models, predict, train
+from pixelwise.cli import check, convert, datasets, demo, evaluate, models, predict, train
 from pixelwise.errors import PixelwiseError
 
 app = typer.Typer(
@@ -38,7 +38,7 @@ def _options(
     pass
 
 
-for verb in (demo, check, convert, models, train, evaluate, predict):
+for verb in (demo, check, convert, datasets, models, train, evaluate, predict):
     app.command(name=verb.__name__.rsplit(".", 1)[-1])(verb.command)
 
 
