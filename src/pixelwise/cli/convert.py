@@ -16,9 +16,7 @@ from pixelwise.cli.options import (
     Mapping,
     Quiet,
     ReadOptions,
-    parse_classes,
-    parse_mapping,
-    parse_options,
+    read_data,
 )
 
 
@@ -51,16 +49,9 @@ def command(
 
     Example: pixelwise convert labels/via.json labels-coco --to coco --map lorry=truck --split 0.8
     """
-    from pixelwise.data import read, split_at_random, write
+    from pixelwise.data import split_at_random, write
 
-    read_options = parse_options(options) | ({"label_key": label_key} if label_key else {})
-    dataset = read(
-        source,
-        format=format,
-        labels=parse_classes(classes),
-        mapping=parse_mapping(mapping),
-        **read_options,
-    )
+    dataset = read_data(source, format, None, classes, mapping, label_key, options)
     if split is not None:
         dataset = split_at_random(dataset, split, seed)
     with Display(quiet, json) as display:

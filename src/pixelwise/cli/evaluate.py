@@ -14,14 +14,15 @@ from pixelwise.cli.options import (
     Engine,
     Format,
     Json,
+    LabelKey,
     Mapping,
     Precision,
     Quiet,
+    ReadOptions,
     Scale,
     Tile,
-    parse_classes,
-    parse_mapping,
     parse_size,
+    read_data,
 )
 
 
@@ -33,6 +34,8 @@ def command(
     format: Format = "auto",
     classes: Classes = None,
     mapping: Mapping = None,
+    label_key: LabelKey = None,
+    options: ReadOptions = None,
     engine: Engine = "auto",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -45,11 +48,9 @@ def command(
 
     Example: pixelwise evaluate --model runs/street --data data/street --split val
     """
-    from pixelwise.api import evaluate, load, read
+    from pixelwise.api import evaluate, load
 
-    dataset = read(
-        data, format=format, split=split, labels=parse_classes(classes), mapping=parse_mapping(mapping)
-    )
+    dataset = read_data(data, format, split, classes, mapping, label_key, options)
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     with Display(quiet, json) as display:
         if len(dataset.splits) > 1:

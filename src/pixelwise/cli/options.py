@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import yaml
 
 from pixelwise.errors import UsageError
+
+if TYPE_CHECKING:
+    from pixelwise.sample import Dataset
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
@@ -64,6 +67,23 @@ def parse_options(pairs: list[str] | None) -> dict[str, Any]:
         except yaml.YAMLError:
             raise UsageError(f"--read {pair}: the value cannot be understood; put it in quotes") from None
     return options
+
+
+def read_data(
+    source: Path,
+    format: str,
+    split: str | None,
+    classes: str | None,
+    mapping: list[str] | None,
+    label_key: str | None,
+    options: list[str] | None,
+) -> Dataset[Any]:
+    """The data set that the flags of a verb describe."""
+    from pixelwise.data import read
+
+    special = parse_options(options) | ({"label_key": label_key} if label_key else {})
+    labels, translation = parse_classes(classes), parse_mapping(mapping)
+    return read(source, format=format, split=split, labels=labels, mapping=translation, **special)
 
 
 def parse_classes(text: str | None) -> list[str] | Path | None:

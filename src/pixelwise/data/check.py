@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pixelwise.data.check_report import CheckReport, SplitSummary, plural
 from pixelwise.data.inspection import Facts, Memory, inspect_all
+from pixelwise.data.suspicion import KINDS
 from pixelwise.errors import Problem
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Dataset, Sample
@@ -92,6 +93,7 @@ class _Findings:
         self.unlabelled: list[str] = []
         self.all_ignored: list[str] = []
         self.lossy: list[str] = []
+        self.suspects: dict[str, list[str]] = defaultdict(list)  # kind: places
 
     def add(self, split: str, image: str, mask: str, facts: Facts) -> None:
         """Count one sample."""
@@ -99,6 +101,9 @@ class _Findings:
         image, mask = self._short(image), self._short(mask)
         label_file = mask or image or f"sample {summary.images} of {split}"
         summary.images += 1
+        summary.shapes.update(facts.shapes)
+        for kind, number, label in facts.suspects:
+            self.suspects[kind].append(f"{image or label_file}: shape {number} ({label})")
         if facts.size is not None:
             summary.sizes[facts.size] += 1
         if facts.image_error:
@@ -143,6 +148,7 @@ class _Findings:
         yield from self._files()
         yield from self._values()
         yield from self._classes()
+        yield from self._shapes()
         yield from self._duplicates()
 
     def _files(self) -> Iterator[Problem]:
@@ -221,6 +227,11 @@ class _Findings:
 
     def _names(self, ids: set[int]) -> list[str]:
         return [self.labels.names[class_id] for class_id in sorted(ids)]
+
+    def _shapes(self) -> Iterator[Problem]:
+        for kind, (message, fix) in KINDS.items():
+            if places := self.suspects.get(kind):
+                yield Problem("warning", kind, f"{message}: {len(places)}", fix, tuple(places))
 
     def _duplicates(self) -> Iterator[Problem]:
         leaked: dict[tuple[str, ...], list[str]] = defaultdict(list)

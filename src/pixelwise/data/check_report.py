@@ -32,6 +32,8 @@ class SplitSummary:
         How many samples there are, and how many of them have a mask that can be read.
     sizes
         ``{(height, width): images}``.
+    shapes
+        ``{label: shapes}``, where the labels were drawn.
     """
 
     pixels: np.ndarray
@@ -41,6 +43,7 @@ class SplitSummary:
     images: int = 0
     labelled: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    shapes: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def empty(cls, num_classes: int) -> SplitSummary:
@@ -76,6 +79,7 @@ class SplitSummary:
             "distinct_sizes": len(self.sizes),
             "ignored_pixels": self.ignored,
             "ignored_share": self.ignored_share,
+            "shapes": dict(self.shapes),
             "classes": {
                 name: {"pixels": int(pixels), "share": float(share), "images": int(images)}
                 for name, pixels, share, images in rows
@@ -174,6 +178,8 @@ class CheckReport:
             if split.labelled < split.images:
                 parts.append(f"{split.labelled} with a mask")
             sizes = {which: f"{width}x{height}" for which, (height, width) in split.size_range().items()}
+            if split.shapes:
+                parts.append(plural(split.shapes.total(), "shape"))
             if len(split.sizes) == 1:
                 parts.append(f"all {sizes['median']}")
             elif sizes:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import pickle
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,11 +22,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pixelwise.data.suspicion import find_suspects
 from pixelwise.errors import PixelwiseError, UsageError
 from pixelwise.io import UnknownValuesError, is_image, verify_image, write_text
 from pixelwise.sample import Dataset, Sample
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _PER_TASK = 32
 _TASKS_AHEAD = 64
 _COUNTED_AT_ONCE = 1 << 20
@@ -47,6 +49,10 @@ class Facts:
         Mask values that the class file does not list.
     image_error, mask_error
         Why it cannot be read, or empty.
+    shapes
+        Shapes by class name, where the labels were drawn.
+    suspects
+        Shapes that look wrong: (kind, number in the list, label).
     """
 
     size: tuple[int, int] | None = None
@@ -56,6 +62,8 @@ class Facts:
     counts: dict[int, int] = field(default_factory=dict)
     unlisted: tuple[int, ...] = ()
     mask_error: str = ""
+    shapes: dict[str, int] = field(default_factory=dict)
+    suspects: tuple[tuple[str, int, str], ...] = ()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Facts:
@@ -65,6 +73,7 @@ class Facts:
         facts.size = None if facts.size is None else (facts.size[0], facts.size[1])
         facts.mask_size = None if facts.mask_size is None else (facts.mask_size[0], facts.mask_size[1])
         facts.unlisted = tuple(facts.unlisted)
+        facts.suspects = tuple((kind, number, label) for kind, number, label in facts.suspects)
         return facts
 
 
@@ -197,6 +206,10 @@ def _look(sample: Sample) -> Facts:
             facts.counts = _count(mask)
     if facts.size and facts.mask_size and facts.size != facts.mask_size:
         facts.size = sample.size  # a sample may be a part of its file
+    if sample.shapes is not None:
+        facts.shapes = dict(Counter(shape.label for shape in sample.shapes))
+        height, width = facts.mask_size or facts.size or (0, 0)
+        facts.suspects = tuple(find_suspects(sample.shapes, height, width))
     return facts
 
 

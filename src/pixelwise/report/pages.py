@@ -15,14 +15,19 @@ import numpy as np
 import yaml
 
 from pixelwise import draw
-from pixelwise.errors import DataError, UsageError
+from pixelwise.data import CheckReport
+from pixelwise.data.geometry import to_polygon
+from pixelwise.data.suspicion import KINDS as SUSPICIOUS
+from pixelwise.errors import DataError, PixelwiseError, UsageError
 from pixelwise.evaluation import Evaluation
 from pixelwise.io import write_text
 from pixelwise.labels import LabelMap
 from pixelwise.report.figures import GREY, ORANGE, curve_figure, picture_uri
+from pixelwise.sample import Dataset, Sample
 
 _MATRIX_CLASSES = 40  # more would be unreadable; the largest confusions are listed in any case
 _CONFUSIONS = 8
+_CHECK = "Data check"
 _PACKAGES = ("pixelwise", "numpy", "torch", "timm", "openvino", "onnxruntime", "opencv-python-headless")
 
 Example = Mapping[str, Any]
@@ -116,6 +121,98 @@ def write_evaluation_report(
     return Path(path)
 
 
+def write_check_report(
+    report: CheckReport, dataset: Dataset[Sample], path: str | Path, samples: int = 12
+) -> Path:
+    """Write the page of a data check: one HTML file that needs nothing else.
+
+    Parameters
+    ----------
+    report
+        What :func:`pixelwise.data.check` found.
+    dataset
+        The data set that was checked.
+    path
+        The page to write.
+    samples
+        How many images to show with their labels: those with suspicious shapes first, then others spread
+        evenly over the splits.
+
+    Returns
+    -------
+    The page's path.
+    """
+    page = {
+        "title": report.name,
+        "kind": _CHECK,
+        "subtitle": [str(report.root or "")],
+        "cards": _check_cards(report),
+        "curves": [],
+        "check": _check_section(report.to_dict()),
+        "tables": [("Versions", _versions())],
+    }
+    _write(Path(path), page, None, report.labels, _labelled_examples(report, dataset, samples))
+    return Path(path)
+
+
+def _check_cards(report: CheckReport) -> list[dict[str, str]]:
+    splits = report.splits
+    images, shapes = sum(s.images for s in splits.values()), sum(s.shapes.total() for s in splits.values())
+    by_split = ", ".join(f"{name} {split.images:,}" for name, split in splits.items() if name != "all")
+    cards = [
+        _card("Images", f"{images:,}", by_split or "not split"),
+        _card("Classes", str(len(report.labels)), f"{report.labels.ignore} is ignored"),
+    ]
+    if shapes:
+        cards.append(_card("Shapes", f"{shapes:,}", f"{shapes / max(images, 1):.1f} an image"))
+    found = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
+    return [*cards, _card("Problems", str(len(report.problems)), found)]
+
+
+def _labelled_examples(report: CheckReport, dataset: Dataset[Sample], count: int) -> list[dict[str, Any]]:
+    """Samples worth looking at, with the shapes or the mask over the image."""
+    suspects = {place.split(": ")[0] for p in report.problems if p.code in SUSPICIOUS for place in p.files}
+    chosen: list[dict[str, Any]] = []
+    spread = np.linspace(0, len(dataset) - 1, min(4 * count, len(dataset))).astype(int).tolist()
+    doubtful = [i for i in range(len(dataset)) if _place(dataset, i) in suspects] if suspects else []
+    for index in dict.fromkeys([*doubtful[: count // 2], *spread]):
+        if len(chosen) == count:
+            break
+        sample = dataset[index]
+        try:
+            image, mask = sample.image, sample.mask
+        except PixelwiseError:
+            continue  # the list of problems says why
+        if mask is None or image.dtype != np.uint8 or image.shape != (*mask.shape, 3):
+            continue
+        group = "Suspicious shapes" if index in doubtful else "Samples"
+        title = ": ".join(filter(None, (sample.meta.get("split"), _place(dataset, index))))
+        example = {"title": title, "group": group, "image": image, "target": mask, "shapes": sample.shapes}
+        chosen.append(example)
+    return chosen
+
+
+def _place(dataset: Dataset[Sample], index: int) -> str:
+    """The sample's file as the check names it."""
+    sample = dataset[index]
+    file = str(sample.path or sample.meta.get("mask_path") or sample.name)
+    return file.replace(f"{dataset.root}/", "", 1) if dataset.root is not None else file
+
+
+def _labels_over(image: np.ndarray, mask: np.ndarray, shapes: Any, labels: LabelMap) -> np.ndarray:
+    """The class colours over the image, with the outlines that somebody drew."""
+    known = np.where(mask < len(labels), mask, labels.ignore)
+    painted = draw.overlay(image, known, labels, 0.45, 0 if shapes else max(1, image.shape[1] // 400))
+    rings, colours = [], []
+    for shape in shapes or ():
+        if shape.label in labels.names and shape.kind not in ("polyline", "points"):
+            outline = to_polygon(shape.geometry, *mask.shape)
+            for ring in outline.rings:
+                rings += [ring.exterior, *ring.holes]
+                colours += [labels.colours[labels.index(shape.label)]] * (1 + len(ring.holes))
+    return draw.outlines(painted, rings, colours, max(1, image.shape[1] // 400)) if rings else painted
+
+
 def _write(
     path: Path,
     page: dict[str, Any],
@@ -143,6 +240,7 @@ def _write(
         "examples": _example_groups(examples, labels) if labels else [],
         "legend": _legend(examples, labels) if labels else [],
         "numbers": _numbers(evaluation) if evaluation else None,
+        "data_only": page["kind"] == _CHECK,
     }
     write_text(path, environment.get_template("template.html").render(page))
 
@@ -288,21 +386,30 @@ def _example_groups(examples: Sequence[Example], labels: LabelMap) -> list[dict[
 
 
 def _pictures(example: Example, labels: LabelMap) -> list[dict[str, str]]:
-    image, target, prediction = (np.asarray(example[key]) for key in ("image", "target", "prediction"))
+    image, target = (np.asarray(example[key]) for key in ("image", "target"))
     lines = max(1, image.shape[1] // 400)
-    pictures = {
-        "image": image,
-        "truth": draw.overlay(image, target, labels, 0.7, lines),
-        "prediction": draw.overlay(image, prediction, labels, 0.7, lines),
-        "errors": draw.error_picture(image, prediction, target, labels.ignore),
-    }
+    if "prediction" not in example:
+        labelled = _labels_over(image, target, example.get("shapes"), labels)
+        pictures = {"image": image, "labels": labelled}
+    else:
+        prediction = np.asarray(example["prediction"])
+        pictures = {
+            "image": image,
+            "truth": draw.overlay(image, target, labels, 0.7, lines),
+            "prediction": draw.overlay(image, prediction, labels, 0.7, lines),
+            "errors": draw.error_picture(image, prediction, target, labels.ignore),
+        }
     return [{"name": name, "uri": picture_uri(picture)} for name, picture in pictures.items()]
 
 
 def _legend(examples: Sequence[Example], labels: LabelMap) -> list[dict[str, str]]:
     """The classes that occur in the examples."""
     seen = {
-        int(i) for e in examples for key in ("target", "prediction") for i in np.unique(np.asarray(e[key]))
+        int(i)
+        for example in examples
+        for key in ("target", "prediction")
+        if key in example
+        for i in np.unique(np.asarray(example[key]))
     }
     return [_chip(labels, position) for position in sorted(seen) if position < len(labels)]
 
