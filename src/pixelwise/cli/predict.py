@@ -15,7 +15,9 @@ from pixelwise.cli.options import Device, Engine, Json, Precision, Quiet, Scale,
 from pixelwise.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from pixelwise.data import WriteReport
     from pixelwise.inference import Segmentation, Segmenter
+    from pixelwise.labels import LabelMap
 
 
 def command(
@@ -28,6 +30,17 @@ def command(
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write STEM.npz (float16).")
     ] = False,
+    annotations: Annotated[
+        str | None,
+        typer.Option(
+            "--annotations",
+            metavar="FORMAT",
+            help="Also write OUT/FORMAT/ for correction in labelme, cvat, via, rectlabel, labelbox, ...",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", help="Pixels that its outlines may deviate to save corners.")
+    ] = 1.0,
     engine: Engine = "auto",
     precision: Precision = "auto",
     device: Device = "auto",
@@ -47,6 +60,8 @@ def command(
     from pixelwise.io.video import VIDEO_SUFFIXES
 
     targets, left_out = _targets(sources, out)
+    if annotations is not None:
+        _check_annotations(annotations, out)
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     videos = [path for path in targets if path.suffix.lower() in VIDEO_SUFFIXES]
     images = [path for path in targets if path.suffix.lower() not in VIDEO_SUFFIXES]
@@ -69,6 +84,10 @@ def command(
                 frames += _predict_video(segmenter, path, out, targets[path], overlay, display)
             except DataError as error:
                 failures[str(path)] = str(error)
+        written = None
+        if annotations is not None:
+            done_images = {path: targets[path] for path in images if str(path) not in failures}
+            written = _write_annotations(done_images, segmenter.labels, out, annotations, tolerance)
     document: dict[str, Any] = {
         "out": str(out),
         "images": sum(str(path) not in failures for path in images),
@@ -83,11 +102,42 @@ def command(
         f"{' and '.join(parts)} labelled in {out} ({segmenter.engine.name}, {segmenter.engine.precision})"
     ]
     lines += [f"failed: {error}" for error in failures.values()]
+    if written is not None:
+        lines.append(written.text())
+        document["annotations"] = written.to_dict()
     if left_out:
         lines.append(f"left out, not images: {len(left_out)} ({', '.join(left_out[:5])}, ...)")
     display.result("\n".join(lines), document)
     if failures:
         raise typer.Exit(3)
+
+
+def _check_annotations(format: str, out: Path) -> None:
+    """Before anything is predicted: the format exists and its folder is free."""
+    from pixelwise.data.formats import TARGETS
+    from pixelwise.errors import unknown_name
+
+    if format not in TARGETS:
+        raise unknown_name("format", format, TARGETS)
+    if (folder := out / format).exists():
+        raise UsageError(f"{folder} is there already; remove it, or choose another --out")
+
+
+def _write_annotations(
+    images: dict[Path, Path], labels: LabelMap, out: Path, format: str, tolerance: float
+) -> WriteReport:
+    """The masks that were just written, as shapes for an annotation tool."""
+    from functools import partial
+
+    from pixelwise.data import write
+    from pixelwise.io import read_image, read_mask
+    from pixelwise.sample import Dataset, Sample
+
+    def open_result(image: Path) -> Sample:
+        mask = out / f"{images[image]}.png"
+        return Sample(partial(read_image, image), partial(read_mask, mask, labels), path=image)
+
+    return write(Dataset(list(images), open_result, labels), out / format, format, tolerance=tolerance)
 
 
 def _targets(sources: list[str], out: Path) -> tuple[dict[Path, Path], list[str]]:

@@ -77,7 +77,8 @@ def adapt(shape: Shape, holds: Holds, size: tuple[int, int], losses: Counter[str
     geometries = _geometries(shape.geometry, shape.kind, holds, size, losses)
     for held, name, meaning in _FIELDS:
         value = getattr(shape, name)
-        if not getattr(holds, held) and value not in (None, False, {}):
+        empty = value is None or value is False or value == {}  # 0 is a number like any other
+        if not getattr(holds, held) and not empty:
             losses[f"{meaning} not written"] += 1
     return [replace(shape, geometry=geometry) for geometry in geometries]
 
