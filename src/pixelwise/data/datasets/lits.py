@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from pixelwise.data.classes import Classes
 from pixelwise.data.datasets.catalogue import PublicDataset
 from pixelwise.data.datasets.listing import join_classes
 from pixelwise.data.formats.nifti import Case, Opening, Window, check_slicing, dataset_of, left_out
-from pixelwise.errors import DataError, Problem, unknown_name
+from pixelwise.errors import DataError, Problem
 from pixelwise.io import walk_files
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Dataset
@@ -134,14 +134,29 @@ def read(
         No scan with a segmentation, and no test scan, is there.
     """
     check_slicing(as_slices, window, axis)
-    if classes not in CLASSES:
-        raise unknown_name("classes of LiTS", classes, CLASSES)
-    own = CLASSES[classes]
+    own = INFO.choose(classes)
     values = {0: 0, 1: 1, 2: len(own) - 1}
     chosen, table = join_classes(own, values, labels, mapping)
     cases, problems = _find_cases(root)
     opening = Opening(root, chosen, table, canonical, _hounsfield)
     return dataset_of(cases, opening, INFO.title, problems, as_slices, window or WINDOW, axis)
+
+
+def official(root: Path) -> Iterator[str]:
+    """The files of a complete copy: where they are, and the missing ones where others of their kind are."""
+    found, _ = _scan(root)
+    for kind, numbers, default in (
+        ("volume", range(28), "Training Batch 1"),
+        ("segmentation", range(28), "Training Batch 1"),
+        ("volume", range(28, 131), "Training Batch 2"),
+        ("segmentation", range(28, 131), "Training Batch 2"),
+        ("test-volume", range(70), ""),
+    ):
+        there = [found[kind][number] for number in numbers if number in found[kind]]
+        folder = there[0].rpartition("/")[0] if there else default
+        for number in numbers:
+            place = f"{folder}/{kind}-{number}.nii" if folder else f"{kind}-{number}.nii"
+            yield found[kind].get(number, place)
 
 
 def split_of(number: int) -> str:
