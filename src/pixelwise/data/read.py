@@ -36,6 +36,8 @@ from pixelwise.data.datasets import (
     lits,
     pascal_context,
     pratheepan,
+    s3dis,
+    s3dis_images,
 )
 from pixelwise.data.formats import SOURCES, Source, masks, nifti
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
@@ -89,6 +91,8 @@ READERS: dict[str, Reader] = {
     "pratheepan": pratheepan,
     "inria": inria,
     "lits": lits,
+    "s3dis": s3dis,
+    "2d3ds": s3dis_images,
     **{name: _Annotations(source) for name, source in SOURCES.items()},
     "nifti": nifti,
     "masks": masks,
