@@ -39,7 +39,7 @@ from pixelwise.data.datasets import (
     s3dis,
     s3dis_images,
 )
-from pixelwise.data.formats import SOURCES, Source, masks, nifti
+from pixelwise.data.formats import SOURCES, Source, coco_panoptic, masks, nifti
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.io import list_images
@@ -93,6 +93,7 @@ READERS: dict[str, Reader] = {
     "lits": lits,
     "s3dis": s3dis,
     "2d3ds": s3dis_images,
+    "coco_panoptic": coco_panoptic,
     **{name: _Annotations(source) for name, source in SOURCES.items()},
     "nifti": nifti,
     "masks": masks,

@@ -58,7 +58,7 @@ HOLDS = Holds(
 )
 """Groups become one annotation of several rings; tracks and occlusion are kept as CVAT has them."""
 
-_LISTS = ("categories", "images", "annotations")
+COCO_LISTS = ("categories", "images", "annotations")
 _PEEK = 1 << 16
 _SPLIT = re.compile(rf"(?<![a-z])(({'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})\d*)(?![a-z])")
 # Kinds of files that lie beside each other, the ones that say most of the pixels first.
@@ -134,7 +134,7 @@ def load(
             failed.append(error)
             findings.add("unreadable_file", "files that cannot be read", str(error), level="error")
             continue
-        _find_images(content.images, path, finder)
+        find_images(content.images, path, finder)
         document.images += content.images
         for name, colour in content.classes.items():
             if name not in document.names:
@@ -208,7 +208,7 @@ class _Content(NamedTuple):
 
 
 @dataclass(slots=True)
-class _File:
+class CocoLists:
     """A file half read: lists may come in any order, so shapes wait for their images and classes."""
 
     name: str
@@ -221,6 +221,7 @@ class _File:
     captions: int = 0
 
     def add_category(self, record: Mapping[str, Any], where: str) -> None:
+        """Note a category; DataError when it has no name or id."""
         key = _key(record.get("id"), f"{where}: id")
         name = record.get(self.level) if self.level == "supercategory" else record.get("name")
         name = str(name or record.get("name") or "").strip()
@@ -236,6 +237,7 @@ class _File:
         self.colours.setdefault(name, _colour(record.get("color")))
 
     def add_image(self, record: Mapping[str, Any], where: str, source: Path) -> None:
+        """Note an image; DataError when it has no name or id, or an absurd size."""
         key = _key(record.get("id"), f"{where}: id")
         name = record.get("file_name")
         if not isinstance(name, str) or not as_posix(name):
@@ -249,6 +251,7 @@ class _File:
         self.images[key] = AnnotatedImage(as_posix(name), source, height, width, split=split_of(source))
 
     def add_annotation(self, record: Mapping[str, Any], where: str) -> None:
+        """Note an annotation; DataError when its shape cannot be read."""
         if "caption" in record and "bbox" not in record:
             self.captions += 1
             return
@@ -282,11 +285,11 @@ class _File:
 
 def _read_file(path: Path, root: Path, level: str, findings: Findings) -> _Content:
     name = str(path.relative_to(root)) if root.is_dir() else path.name
-    file = _File(name, level, findings)
-    numbers = dict.fromkeys(_LISTS, 0)
+    file = CocoLists(name, level, findings)
+    numbers = dict.fromkeys(COCO_LISTS, 0)
     seen = set()
     ids: set[Any] = set()
-    for key, record in read_members(path, _LISTS):
+    for key, record in read_members(path, COCO_LISTS):
         seen.add(key)
         if key not in numbers:
             continue
@@ -302,7 +305,7 @@ def _read_file(path: Path, root: Path, level: str, findings: Findings) -> _Conte
     return _Content([*file.images.values()], file.colours)
 
 
-def _add_record(file: _File, key: str, record: Any, number: int, path: Path, ids: set[Any]) -> None:
+def _add_record(file: CocoLists, key: str, record: Any, number: int, path: Path, ids: set[Any]) -> None:
     if not isinstance(record, dict):
         raise DataError(
             f"{file.name}: entry {number} of {key}: expected an object, found {type(record).__name__}"
@@ -320,7 +323,7 @@ def _add_record(file: _File, key: str, record: Any, number: int, path: Path, ids
     return file.add_annotation(record, f"{file.name}: annotation {ident}")
 
 
-def _refuse_others(path: Path, file: _File, seen: set[str]) -> None:
+def _refuse_others(path: Path, file: CocoLists, seen: set[str]) -> None:
     if "annotations" not in seen and not file.classes:
         raise DataError(
             f"{path}: lists images without annotations (as image_info files do), so there is nothing to "
@@ -332,7 +335,7 @@ def _refuse_others(path: Path, file: _File, seen: set[str]) -> None:
         raise DataError(f"{path}: lists no images; expected COCO's 'images', 'annotations' and 'categories'")
 
 
-def _note_repeats(file: _File) -> None:
+def _note_repeats(file: CocoLists) -> None:
     names: set[str] = set()
     for image in file.images.values():
         if image.name in names:
@@ -471,7 +474,7 @@ def _fits(geometry: Geometry, image: AnnotatedImage) -> bool:
     return (geometry.height, geometry.width) == (image.height, image.width)
 
 
-def _find_images(images: Sequence[AnnotatedImage], path: Path, finder: ImageFinder) -> None:
+def find_images(images: Sequence[AnnotatedImage], path: Path, finder: ImageFinder) -> None:
     """Look where images of this file's split use to be, then beside the file, then everywhere."""
     word = _split_word(path)
     names = [word[1], word[2]] if word else []
