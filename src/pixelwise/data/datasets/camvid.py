@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -372,8 +373,9 @@ def _values(own: LabelMap, original: bool) -> dict[int, int]:
     return {value: own.index(name) for value, name in enumerate(names)} | {LABELS_32.ignore: own.ignore}
 
 
-class _Reader(NamedTuple):
-    """Reads a mask; a type of its own, so that data sets with other classes can be told apart."""
+@dataclass(frozen=True)
+class _Reader:
+    """Reads the masks of one layout as ids."""
 
     labels: LabelMap
     table: Mapping[int, int]

@@ -5,8 +5,8 @@ names and colours from github.com/mcordts/cityscapesScripts (``helpers/labels.py
 
 Files are ``{type}/{split}/{city}/{city}_{sequence}_{frame}_{type}{ext}``. Labels are taken from
 ``labelIds``, else from ``labelTrainIds`` (which only hold the 19), else from ``instanceIds``, else they are
-painted from ``polygons``. Departures: the official script paints polygons with Pillow, outline included;
-here a pixel belongs to the polygon that its centre lies in, so edges differ by up to a pixel.
+drawn from ``polygons``, with Pillow as the official script does it and not by the fill rule of
+:mod:`pixelwise.data.raster`, so that they are the masks that Cityscapes publishes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from pixelwise.data.classes import Classes
 from pixelwise.data.datasets.catalogue import PublicDataset
@@ -332,36 +333,29 @@ def _read_ids(path: Path, labels: LabelMap, table: Mapping[int, int]) -> np.ndar
 
 
 def _paint(path: Path) -> np.ndarray:
-    """H×W label ids from the polygons, painted in the order of the file."""
-    from pixelwise.data.raster import paint
-    from pixelwise.shapes import Polygon, Shape
-
+    """H×W label ids from the polygons, drawn in the order of the file as the official script draws them."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
+        size = int(document["imgWidth"]), int(document["imgHeight"])
         objects = [
-            (str(entry["label"]), np.asarray(entry["polygon"], float)) for entry in document["objects"]
+            (str(entry["label"]), [(float(x), float(y)) for x, y in entry["polygon"]])
+            for entry in document["objects"]
+            if not entry.get("deleted")
         ]
-        height, width = int(document["imgHeight"]), int(document["imgWidth"])
     except FileNotFoundError:
         raise DataError(f"{path}: no such file of polygons") from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: expected imgHeight, imgWidth and objects of polygons ({error})") from None
     ids = {name: number for number, (name, _) in enumerate(_ALL)}
-    canvas = np.zeros((height, width), np.uint8)
-    shapes, values = [], []
+    canvas = Image.new("L", size)
+    pen = ImageDraw.Draw(canvas)
     for label, points in objects:
         number = ids.get(label, ids.get(label.removesuffix("group")))
-        if label == "license plate":  # has no id: what is below stays
-            continue
-        if number is None:
+        if number is None and label != "license plate":  # which has no id: what is below it stays
             raise DataError(f"{path}: unknown label '{label}'; expected Cityscapes' class names")
-        if points.ndim == 2 and points.shape[0] >= 3:
-            shapes.append(
-                Shape(label, Polygon.of(points + 0.5))
-            )  # their corners are pixels, ours lie between
-            values.append(number)
-    paint(canvas, shapes, values)
-    return canvas
+        if number is not None and len(points) > 2:
+            pen.polygon(points, fill=number)
+    return np.array(canvas)
 
 
 class _Snippet(NamedTuple):
@@ -379,12 +373,10 @@ def _snippets(
     """Around every annotated frame first, then what is left in pieces of 30."""
     videos: dict[str, dict[int, str]] = defaultdict(dict)
     for key, path in frames.items():
-        video, _, number = key.rpartition("_")
-        videos[video][int(number)] = path
+        videos[key[:-7]][int(key[-6:])] = path
     labelled: dict[str, list[int]] = defaultdict(list)
-    for key in masks:
-        video, _, number = key.rpartition("_")
-        labelled[video].append(int(number))
+    for key in masks:  # city/city_sequence_frame
+        labelled[key[:-7]].append(int(key[-6:]))
     for video, numbered in sorted(videos.items()):
         left = dict(numbered)
         for number in sorted(labelled[video]):

@@ -215,7 +215,7 @@ def _is_geotiff(path: Path) -> bool:
         return False
     try:
         with tifffile.TiffFile(path) as file:
-            return any(tag in file.pages[0].tags for tag in _GEO_TAGS)
+            return any(tag in file.pages.first.tags for tag in _GEO_TAGS)
     except (OSError, ValueError, IndexError, tifffile.TiffFileError):
         return False  # whoever reads the pixels says what is wrong
 
