@@ -225,7 +225,7 @@ def _paint_as_labelme(canvas: np.ndarray, geometry: Geometry, value: int) -> Non
     elif isinstance(geometry, Polyline):
         pen.line([*map(tuple, geometry.points)], fill=1, width=_LABELME_LINE)
     elif isinstance(geometry, Points):
-        for x, y in geometry.points:
+        for x, y in geometry.points if geometry.radius > 0 else ():  # prompts of its models are not drawn
             r = _LABELME_POINT
             pen.ellipse([x - r, y - r, x + r, y + r], fill=1, outline=1)
     else:
