@@ -10,8 +10,8 @@ such as ``chair_3_office_12_1`` (class, number, room, area). ``<UNK>`` at positi
 which is a higher number than there are labels, mean "no label". ``semantic_pretty`` is for looking at only.
 
 Checked against the original ``semantic_labels.json`` (9,816 labels of S3DIS's 13 classes) and the authors'
-description of the colours; no original pair of images was at hand, so that pairs look as described there
-could not be checked.
+description of the colours. Not checked, because no original pair of images was at hand: that images look as
+described there, and the numbers of views, which are the paper's.
 """
 
 from __future__ import annotations
