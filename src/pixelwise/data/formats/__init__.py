@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document
-from pixelwise.data.formats import coco, cvat, cvat_write, labelme, masks
+from pixelwise.data.formats import coco, cvat, cvat_write, labelme, masks, yolo
 from pixelwise.labels import LabelMap
 
 
@@ -37,8 +37,14 @@ class Target(Protocol):
         """Write the annotation files; every image is there already, at its ``path``."""
 
 
-SOURCES: dict[str, Source] = {"labelme": labelme, "cvat": cvat, "coco": coco}
+SOURCES: dict[str, Source] = {"labelme": labelme, "cvat": cvat, "coco": coco, "yolo": yolo}
 """The formats that are read into a document, in the order in which they are asked to recognise a folder."""
 
-TARGETS: dict[str, Target] = {"labelme": labelme, "coco": coco, "cvat": cvat_write, "masks": masks}
+TARGETS: dict[str, Target] = {
+    "labelme": labelme,
+    "coco": coco,
+    "cvat": cvat_write,
+    "yolo": yolo,
+    "masks": masks,
+}
 """The formats that can be written."""
