@@ -110,7 +110,9 @@ def _attribute_types(images: Sequence[AnnotatedImage]) -> _Types:
     """The input type that holds all values of each attribute of each label."""
     kinds: dict[tuple[str, str], set[str]] = defaultdict(set)
     for image in images:
-        held = [(shape.label, shape.attributes) for shape in image.shapes]
+        held: list[tuple[str, Mapping[str, Any]]] = [
+            (shape.label, shape.attributes) for shape in image.shapes
+        ]
         held += [(name, _tag_attributes(value)) for name, value in image.tags.items()]
         for label, attributes in held:
             for name, value in attributes.items():
@@ -293,7 +295,8 @@ def _frame_numbers(images: Sequence[AnnotatedImage]) -> list[int]:
     if len(set(numbers)) == len(images):
         return numbers
     order = sorted(range(len(images)), key=lambda i: Path(images[i].name))
-    return np.argsort(order).tolist()  # type: ignore[no-any-return]
+    places: list[int] = np.argsort(order).tolist()
+    return places
 
 
 def _tracks(images: Sequence[AnnotatedImage], grid: Sequence[int]) -> list[_Track]:
