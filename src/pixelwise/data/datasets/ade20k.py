@@ -78,7 +78,7 @@ INFO = PublicDataset(
     classes=CLASSES,
     splits={"train": 20210, "val": 2000},
     size="many sizes, the shorter side 512 or less",
-    licence="BSD-3 for the annotations; images for non-commercial research and education",
+    licence="repository BSD-3; images for non-commercial research and education",
     obtain="download ADEChallengeData2016.zip at http://sceneparsing.csail.mit.edu and unpack it",
     layout=(
         "images/training/ADE_train_{number:08}.jpg",

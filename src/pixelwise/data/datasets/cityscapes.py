@@ -25,7 +25,9 @@ from PIL import Image, ImageDraw
 from pixelwise.data.classes import Classes
 from pixelwise.data.datasets.catalogue import PublicDataset
 from pixelwise.data.datasets.listing import (
+    IMAGES,
     Listing,
+    files_in,
     first_stem,
     folders_in,
     join_classes,
@@ -275,13 +277,12 @@ def _label_type(root: Path, coarse: bool | None) -> str:
 
 def _files(root: Path, folder: str, split: str, ending: str = "") -> dict[str, str]:
     """Paths by ``city/city_sequence_frame``."""
-    end = "_" + (f"{folder}_{ending}" if ending else "leftImg8bit")
-    found = {}
+    end = f"_{folder}_{ending}" if ending else "_leftImg8bit"
+    suffixes = (".json",) if ending == "polygons" else IMAGES
+    found: dict[str, str] = {}
     for city in folders_in(root, f"{folder}/{split}"):
-        place = f"{folder}/{split}/{city}"
-        for path in sorted((root / place).iterdir()):
-            if path.stem.endswith(end) and _FRAME.fullmatch(path.stem) and not path.name.startswith("."):
-                found[f"{city}/{path.stem.removesuffix(end)}"] = f"{place}/{path.name}"
+        files = files_in(root, f"{folder}/{split}/{city}", rf"(.+_\d{{6}}_\d{{6}}){end}", suffixes)
+        found |= {f"{city}/{key}": path for key, path in files.items()}
     return found
 
 
