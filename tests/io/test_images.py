@@ -137,3 +137,12 @@ def test_write_below_a_file_says_which_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PixelwiseError, match=r"cannot write .*file/a\.png"):
         write_image(tmp_path / "file" / "a.png", gradient())
+
+
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"subsampling": 1}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpeg_is_decoded_as_pillow_does(tmp_path: Path, options: dict, mode: str) -> None:
+    noisy = gradient(45, 67) ^ np.random.default_rng(0).integers(0, 32, (45, 67, 3), np.uint8)
+    Image.fromarray(noisy).convert(mode).save(tmp_path / "a.jpg", quality=80, **options)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert np.array_equal(read_image(tmp_path / "a.jpg"), np.asarray(image.convert("RGB")))
