@@ -292,3 +292,21 @@ def test_slices_without_a_window_keep_their_values(tmp_path: Path) -> None:
     assert sample.image.dtype == np.int16
     assert np.array_equal(sample.image, scan(0)[::-1, ::-1][:, 3].T[::-1][..., None])
     assert np.array_equal(sample.mask, values(0)[::-1, ::-1][:, 3].T[::-1])
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_scans_of_several_channels(tmp_path: Path, suffix: str) -> None:
+    channels = np.stack([scan(1), scan(2)], axis=-1)
+    save(tmp_path / f"imagesTr/a{suffix}", channels)
+    save(tmp_path / f"labelsTr/a{suffix}", values(0))
+    volume = nifti.read(tmp_path, ["a", "b", "c"])[0]
+    assert np.array_equal(volume.array, channels[::-1, ::-1]) and np.array_equal(
+        volume.mask, values(0)[::-1, ::-1]
+    )
+    sample = nifti.read(tmp_path, ["a", "b", "c"], as_slices=True)[1]
+    assert np.array_equal(sample.image, channels[::-1, ::-1, 1].swapaxes(0, 1)[::-1])
+    windowed = nifti.read(tmp_path, ["a", "b", "c"], as_slices=True, window=(0, 1))[1]
+    assert windowed.image.shape == (7, 8, 2) and np.array_equal(windowed.image == 255, sample.image > 0)
+    save(tmp_path / f"labelsTr/a{suffix}", np.stack([values(0)] * 2, axis=-1))
+    with pytest.raises(DataError, match="4-D, 8x7x5x2 voxels, expected 3-D"):
+        _ = nifti.read(tmp_path, ["a", "b", "c"])[0].mask

@@ -125,7 +125,7 @@ def test_decimal_colours_are_read_and_reported_once_for_a_file(root: Path) -> No
     assert np.array_equal(cloud.xyz[:20], points(20)[0])
     assert np.array_equal(cloud.features["rgb"][:20], points(20)[1])
     [problem] = cloud.meta["problems"]
-    assert problem.code == "decimal_colours_rows"
+    assert problem.code == "decimal_colours"
     assert "ceiling_1.txt:4: " in problem.files[0] and "3 rows" in problem.files[0]
 
 
@@ -258,6 +258,16 @@ def test_objects_of_other_classes_are_clutter(root: Path) -> None:
     assert (cloud.labels[where] == NAMES.index("clutter")).all()
     [problem] = cloud.meta["problems"]
     assert problem.code == "unknown_class" and problem.files == ("Area_1/office_2/Annotations/stairs_1.txt",)
+
+
+def test_files_that_are_no_objects_are_reported(root: Path) -> None:
+    folder = annotation(root, ROOMS[0]).parent
+    for name in ("chair_3.txt~", "notes.md", "Thumbs.db"):
+        (folder / name).write_bytes(b"")
+    save(folder / "wall_1 copy.txt", lines(98))
+    other, unknown = sorted(s3dis.read(root)[0].meta["problems"], key=lambda problem: problem.code)
+    assert other.files == tuple(f"{ROOMS[0]}/Annotations/{name}" for name in ("chair_3.txt~", "notes.md"))
+    assert unknown.files == (f"{ROOMS[0]}/Annotations/wall_1 copy.txt",)
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def test_other_than_three_axes_are_refused(tmp_path: Path, shape: tuple[int, ...
 def test_a_fourth_axis_may_be_channels_or_single(tmp_path: Path) -> None:
     many = save(tmp_path / "many.nii", voxels((4, 5, 6, 2)))
     assert read_volume(many, channels=True).array.shape == (4, 5, 6, 2)
+    assert volume_shape(many) == (4, 5, 6)
+    assert np.array_equal(read_slice(many, 2, 0, channels=True), voxels((4, 5, 6, 2))[2])
     single = save(tmp_path / "single.nii", voxels((4, 5, 6, 1)))
     volume = read_volume(single)
     assert volume.array.shape == (4, 5, 6)

@@ -66,7 +66,7 @@ def read_volume(
     canonical
         Flip and swap axes, values untouched, so that they run to the patient's right, front and head.
     channels
-        Accept a fourth axis and take it for channels.
+        Accept a fourth axis and take it for channels; a single one is dropped either way.
     like
         Another file whose orientation counts, with ``canonical``, in the place of this one's own: that of
         the image for a segmentation whose header went astray.
@@ -99,8 +99,8 @@ def read_volume(
 
 
 def volume_shape(path: str | Path, *, canonical: bool = False) -> tuple[int, int, int]:
-    """(X, Y, Z) as :func:`read_volume` would give it, from the header alone; the same errors."""
-    image = _open(Path(path), channels=False)
+    """(X, Y, Z) as :func:`read_volume` would give it, from the header alone, channels or not."""
+    image = _open(Path(path), channels=True)
     sides = image.shape[:3]
     if canonical:
         turn = _orientation(Path(path), image)
@@ -111,7 +111,13 @@ def volume_shape(path: str | Path, *, canonical: bool = False) -> tuple[int, int
 
 
 def read_slice(
-    path: str | Path, index: int, axis: int = 2, *, canonical: bool = False, like: str | Path | None = None
+    path: str | Path,
+    index: int,
+    axis: int = 2,
+    *,
+    canonical: bool = False,
+    channels: bool = False,
+    like: str | Path | None = None,
 ) -> np.ndarray:
     """One plane of a volume, equal to ``read_volume(path).array.take(index, axis)``.
 
@@ -121,19 +127,17 @@ def read_slice(
     Parameters
     ----------
     path
-        A 3-D NIfTI file.
+        A ``.nii`` or ``.nii.gz`` file.
     index
         The plane's number.
     axis
         Across which axis it lies; with ``canonical``, one of the reoriented volume.
-    canonical
-        As for :func:`read_volume`.
-    like
+    canonical, channels, like
         As for :func:`read_volume`.
 
     Returns
     -------
-    The two other axes of the volume, in their order.
+    The two other axes of the volume in their order, then the channels if there are several.
 
     Raises
     ------
@@ -141,7 +145,7 @@ def read_slice(
         As :func:`read_volume`, or there is no such plane.
     """
     path = Path(path)
-    image = _open(path, channels=False)
+    image = _open(path, channels)
     turn = _turn(path, image, like) if canonical else None
     # From the axis asked for to the one that is stored, which may run the other way.
     stored_axis = axis if turn is None else int(np.flatnonzero(turn[:, 0] == axis)[0])
@@ -151,7 +155,7 @@ def read_slice(
     stored_index = index if turn is None or turn[stored_axis, 1] > 0 else count - 1 - index
     where = tuple(stored_index if a == stored_axis else slice(None) for a in range(3))
     if path.suffix.lower() == ".gz":
-        plane = _unpacked(path, os.stat(path).st_mtime_ns)[where]
+        plane = _unpacked(path, os.stat(path).st_mtime_ns, channels)[where]
     else:
         plane = _guarded(path, lambda: _slice_of(image, where))
     if turn is None:
@@ -284,7 +288,7 @@ def _check_length(path: Path, image: Any) -> None:
 def _read_voxels(path: Path, channels: bool, turn: np.ndarray | None) -> np.ndarray:
     image = _open(path, channels)
     voxels = _guarded(path, lambda: _scaled(image))
-    if voxels.ndim == 4 and not channels:
+    if voxels.ndim == 4 and voxels.shape[3] == 1:
         voxels = voxels[..., 0]
     return voxels if turn is None else np.asarray(_nibabel().apply_orientation(voxels, turn))
 
@@ -303,14 +307,15 @@ def _scaled(image: Any) -> np.ndarray:
 
 
 def _slice_of(image: Any, where: tuple[int | slice, ...]) -> np.ndarray:
-    where += (0,) * (len(image.shape) - 3)
+    if image.shape[3:] == (1,):
+        where += (0,)
     return _rounded(np.asarray(image.dataobj[where]), _value_type(image))
 
 
 @lru_cache(maxsize=2)
-def _unpacked(path: Path, changed: int) -> np.ndarray:
+def _unpacked(path: Path, changed: int, channels: bool) -> np.ndarray:
     """The voxels of a compressed file; ``changed`` is its time, so that a newer one is read anew."""
-    return _read_voxels(path, channels=False, turn=None)
+    return _read_voxels(path, channels, turn=None)
 
 
 def _is_scaled(proxy: Any) -> bool:

@@ -100,7 +100,8 @@ BadRows = Literal["repair", "refuse"]
 _ALIGNED, _PLAIN = "Stanford3dDataset_v1.2_Aligned_Version", "Stanford3dDataset_v1.2"
 _AREA = re.compile(r"Area_([1-6])", re.IGNORECASE)
 _BINARY = re.compile(r"Area_([1-6])_(.+)\.bin", re.IGNORECASE)
-_OBJECT = re.compile(r"([A-Za-z]+)_\d+")
+_OBJECT = re.compile(r"([A-Za-z]+)(?:_\d+)?")
+_DESKTOP = re.compile(r"\..*|Icon\s*|Thumbs\.db|desktop\.ini", re.IGNORECASE)  # what file managers leave
 _FALLBACK = "clutter"
 
 _CACHE_VERSION = 1
@@ -423,7 +424,7 @@ def _open_room(room: _Room, opening: _Opening) -> Cloud:
         _meta(room, opening)
         | {
             "objects": dict(enumerate(points.objects, 1)),
-            "problems": _problems(points, _strange_objects(room, points)),
+            "problems": _problems(points, _strange_files(opening.root, room, points)),
         },
     )
 
@@ -481,41 +482,64 @@ def _meta(room: _Room, opening: _Opening) -> dict[str, Any]:
 
 def _class_of(name: str) -> str:
     """The class that an object's file name tells, clutter for those that S3DIS does not have."""
-    match = _OBJECT.match(name)
+    match = _OBJECT.fullmatch(name)
     word = match[1].lower() if match else ""
     return word if word in _COLOURS else _FALLBACK
 
 
-def _strange_objects(room: _Room, points: _Points) -> list[Problem]:
-    strange = tuple(
-        f"{room.path}/Annotations/{name}.txt"
-        for name in points.objects
-        if not name.lower().startswith(_class_of(name))
+def _strange_files(place: Path, room: _Room, points: _Points) -> list[Problem]:
+    """Objects of no class, and files that are no objects."""
+    folder = f"{room.path}/Annotations"
+    strange = [name for name in points.objects if _class_of(name) == _FALLBACK and not _is_clutter(name)]
+    others = sorted(
+        path.name
+        for path in (place / folder).iterdir()
+        if path.suffix != ".txt" and not _DESKTOP.fullmatch(path.name)
     )
-    if not strange:
-        return []
-    what = f"{len(strange)} objects are of no class of S3DIS, read as {_FALLBACK}"
+    found = (
+        ("unknown_class", f"objects are of no class of S3DIS, read as {_FALLBACK}", strange, ".txt"),
+        ("other_file", "files are no objects (.txt), left out", others, ""),
+    )
+    fix = "rename the files if they are something else"
     return [
-        Problem("warning", "unknown_class", what, "rename the files, if they are something else", strange)
+        Problem(
+            "warning", code, f"{len(names)} {what}", fix, tuple(f"{folder}/{name}{suffix}" for name in names)
+        )
+        for code, what, names, suffix in found
+        if names
     ]
+
+
+def _is_clutter(name: str) -> bool:
+    match = _OBJECT.fullmatch(name)
+    return match is not None and match[1].lower() == _FALLBACK
 
 
 def _problems(points: _Points, others: Sequence[Problem] = ()) -> tuple[Problem, ...]:
     """What is wrong with the rows of a room, one problem for each kind."""
     told = {
-        "repaired": ("damaged rows could be repaired", "compare them, or pass bad_rows='refuse'"),
-        "left_out": ("damaged rows have no single reading and were left out", "mend them in the file"),
+        "repaired": (
+            "repaired_rows",
+            "damaged rows could be repaired",
+            "compare them, or pass bad_rows='refuse'",
+        ),
+        "left_out": (
+            "left_out_rows",
+            "damaged rows have no single reading and were left out",
+            "mend them in the file",
+        ),
         "decimal_colours": (
-            "files have rows with colours such as 106.000, read as integers",
+            "decimal_colours",
+            "files have colours such as 106.000, read as integers",
             "nothing to do",
         ),
     }
     found = []
-    for kind, (what, fix) in told.items():
+    for kind, (code, what, fix) in told.items():
         rows = [row for row in points.bad_rows if row.kind == kind]
         if rows:
             files = tuple(map(str, rows))
-            found.append(Problem("warning", f"{kind}_rows", f"{len(rows)} {what}", fix, files))
+            found.append(Problem("warning", code, f"{len(rows)} {what}", fix, files))
     return (*found, *others)
 
 

@@ -7,8 +7,9 @@ The classes come from the caller, a class file, ``dataset.json``, or the table o
 write into a segmentation's header.
 
 Source of the layouts: Antonelli and others, "The Medical Segmentation Decathlon", Nature Communications
-2022; nnU-Net's description of its format (github.com/MIC-DKFZ/nnUNet). Departures: a case of several
-modalities gives its first one, the others are reported; ``dataset.json`` is asked for names only.
+2022; nnU-Net's description of its format (github.com/MIC-DKFZ/nnUNet). The fourth axis of a scan is its
+channels. Departures: of a case with several files the first is read, the others are reported;
+``dataset.json`` is asked for names only.
 
 A segmentation is laid over its image voxel by voxel: sizes must agree, and where its header puts it in space
 does not count, because it is often wrong.
@@ -127,7 +128,7 @@ def read(
         Give every plane as a :class:`Sample` in the place of volumes; this reads the headers.
     window
         With ``as_slices``: intensities that become 0 and 255 of H×W×3 uint8. None keeps the values, as
-        H×W×1.
+        H×W×1. Scans of C channels (4-D files) give H×W×C either way.
     axis
         With ``as_slices``: across which axis they lie; 2 is axial when ``canonical``.
     canonical
@@ -207,7 +208,7 @@ def dataset_of(
 def open_volume(case: Case, opening: Opening) -> Volume:
     """The volume of a case: its header is read, its voxels are not."""
     path = opening.root / case.image
-    volume = read_volume(path, canonical=opening.canonical)
+    volume = read_volume(path, canonical=opening.canonical, channels=True)
     volume.meta |= {"name": volume_stem(path), "split": case.split or None}
     if opening.convert is not None:
         volume.array = partial(_converted, path, opening)
@@ -415,7 +416,9 @@ def _planes(cases: Sequence[Case], opening: Opening, axis: int, problems: list[P
             count = volume_shape(path, canonical=opening.canonical)[axis]
             columns, rows = (
                 side
-                for other, side in enumerate(read_volume(path, canonical=opening.canonical).spacing)
+                for other, side in enumerate(
+                    read_volume(path, canonical=opening.canonical, channels=True).spacing
+                )
                 if other != axis
             )
         except DataError as error:
@@ -429,7 +432,7 @@ def _planes(cases: Sequence[Case], opening: Opening, axis: int, problems: list[P
 
 def _converted(path: Path, opening: Opening) -> np.ndarray:
     assert opening.convert is not None
-    return opening.convert(read_volume(path, canonical=opening.canonical).array)
+    return opening.convert(read_volume(path, canonical=opening.canonical, channels=True).array)
 
 
 def _ids(path: Path, values: np.ndarray, labels: LabelMap, table: Mapping[int, int]) -> np.ndarray:
@@ -455,12 +458,14 @@ def _ids(path: Path, values: np.ndarray, labels: LabelMap, table: Mapping[int, i
 
 
 def _image_plane(path: Path, index: int, axis: int, canonical: bool, window: Window | None) -> np.ndarray:
-    picture = _as_picture(read_slice(path, index, axis, canonical=canonical))
-    if window is None:
-        return picture[..., None]
-    low, high = window
-    grey = np.rint((picture.astype(np.float32) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
+    picture = _as_picture(read_slice(path, index, axis, canonical=canonical, channels=True))
+    if window is not None:
+        low, high = window
+        shares = (picture.astype(np.float32) - low) * (255 / (high - low))
+        picture = np.rint(shares).clip(0, 255).astype(np.uint8)
+    if picture.ndim == 3:
+        return picture
+    return picture[..., None] if window is None else np.repeat(picture[..., None], 3, axis=2)
 
 
 def _mask_plane(path: Path, image: Path, index: int, axis: int, opening: Opening) -> np.ndarray:
@@ -471,4 +476,4 @@ def _mask_plane(path: Path, image: Path, index: int, axis: int, opening: Opening
 
 def _as_picture(plane: np.ndarray) -> np.ndarray:
     """A plane as one looks at it: its second axis upwards, its first to the right."""
-    return np.ascontiguousarray(plane.T[::-1])
+    return np.ascontiguousarray(np.swapaxes(plane, 0, 1)[::-1])
