@@ -271,6 +271,7 @@ class TestVerify:
         assert "size_mismatch" not in {problem.code for problem in verify("kitti", tmp_path).problems}
         result = verify("kitti", tmp_path, statistics=True)
         [problem] = [problem for problem in result.problems if problem.code == "size_mismatch"]
+        assert "unlabelled" not in {problem.code for problem in result.problems}
         assert problem.files == ("training/semantic/000001_10.png",)
 
     def test_progress(self, tmp_path: Path) -> None:
@@ -658,6 +659,12 @@ class TestPascalContext:
             _ = read(root)[0].mask
         save_matlab(root / "trainval" / "2008_000002.mat", "LabelMap", np.full(SIZE, 0.5), float)
         with pytest.raises(DataError, match="must be HxW ids, found float64"):
+            _ = read(root)[0].mask
+
+    def test_a_matlab_file_of_version_7_3(self, root: Path) -> None:
+        header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM"
+        (root / "trainval" / "2008_000002.mat").write_bytes(header + bytes(400))
+        with pytest.raises(DataError, match=r"2008_000002.mat: a MATLAB 7.3 file"):
             _ = read(root)[0].mask
 
     def test_a_number_that_does_not_exist(self, root: Path) -> None:

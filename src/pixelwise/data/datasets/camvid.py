@@ -338,14 +338,8 @@ def _list_segnet(root: Path) -> Listing:
 def _list_original(root: Path) -> Listing:
     listing = Listing()
     images, masks = files_in(root, _IMAGES, _STEM), files_in(root, _MASKS, f"{_STEM}_L")
-    for split in _SPLITS:
-        listing.add(
-            split,
-            {stem: path for stem, path in images.items() if _split(stem) == split},
-            {stem: path for stem, path in masks.items() if _split(stem) == split},
-            mask_at=f"{_MASKS}/{{key}}_L.png",
-            image_at=f"{_IMAGES}/{{key}}.png",
-        )
+    places = {"mask_at": f"{_MASKS}/{{key}}_L.png", "image_at": f"{_IMAGES}/{{key}}.png"}
+    listing.add_by(_split, _SPLITS, images, masks, **places)
     listing.warn(
         "other_colours",
         "colours that are not the published ones, which are used all the same",

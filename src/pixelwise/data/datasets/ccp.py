@@ -154,13 +154,7 @@ def read(
     # Photos without a mask are no gap: half of them only ever had tags.
     photos = {number: path for number, path in photos.items() if number in masks}
     listing = Listing()
-    for split in INFO.splits:
-        listing.add(
-            split,
-            {number: path for number, path in photos.items() if split_of(number) == split},
-            {number: path for number, path in masks.items() if split_of(number) == split},
-            image_at="photos/{key}.jpg",
-        )
+    listing.add_by(split_of, INFO.splits, photos, masks, image_at="photos/{key}.jpg")
     read_ids = partial(_read_ids, labels=target, table=table)
     return listing.dataset(root, INFO, target, partial(open_sample, root=root, read_ids=read_ids))
 

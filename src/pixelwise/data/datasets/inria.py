@@ -81,8 +81,8 @@ INFO = PublicDataset(
     ),
 )
 
-_TILE = rf"((?:{'|'.join(TRAIN_CITIES + TEST_CITIES)})\d{{1,2}})"
-_CROP = _TILE[:-1] + r"_\d+)"
+_NAME = rf"(?:{'|'.join(TRAIN_CITIES + TEST_CITIES)})\d{{1,2}}"
+_TILE, _CROP, _CROP_MASK = rf"({_NAME})", rf"({_NAME}_\d+)", rf"({_NAME}_\d+)_P"
 _GEO_TAGS = (33550, 34264, 34735)  # pixel scale, transformation, key directory
 
 
@@ -162,14 +162,8 @@ def _split(key: str) -> str:
 def _list_tiles(root: Path) -> Listing:
     listing = Listing()
     images, masks = files_in(root, "train/images", _TILE), files_in(root, "train/gt", _TILE)
-    for split in ("train", "val"):
-        listing.add(
-            split,
-            {key: path for key, path in images.items() if _split(key) == split},
-            {key: path for key, path in masks.items() if _split(key) == split},
-            mask_at="train/gt/{key}.tif",
-            image_at="train/images/{key}.tif",
-        )
+    places = {"mask_at": "train/gt/{key}.tif", "image_at": "train/images/{key}.tif"}
+    listing.add_by(_split, ("train", "val"), images, masks, **places)
     listing.add("test", files_in(root, "test/images", _TILE), None)
     return listing
 
@@ -177,22 +171,16 @@ def _list_tiles(root: Path) -> Listing:
 def _list_crops(root: Path) -> tuple[Listing, dict[int, int]]:
     """The crops and their masks' values; a list ``valid.txt`` names the val split, else the tiles do."""
     images = files_in(root, "img", _CROP)
-    clean = files_in(root, "gt_color", _CROP[:-1] + ")_P", (".png",))
-    masks = clean or files_in(root, "gt", _CROP[:-1] + ")_P")
+    clean = files_in(root, "gt_color", _CROP_MASK, (".png",))
+    masks = clean or files_in(root, "gt", _CROP_MASK)
     held_out = set(listed(root / "valid.txt")) if (root / "valid.txt").is_file() else None
 
     def split_of(key: str) -> str:
         return _split(key) if held_out is None else "val" if key in held_out else "train"
 
     listing = Listing()
-    for split in INFO.splits:
-        listing.add(
-            split,
-            {key: path for key, path in images.items() if split_of(key) == split},
-            {key: path for key, path in masks.items() if split_of(key) == split},
-            mask_at="gt_color/{key}_P.png",
-            image_at="img/{key}.jpg",
-        )
+    places = {"mask_at": "gt_color/{key}_P.png", "image_at": "img/{key}.jpg"}
+    listing.add_by(split_of, INFO.splits, images, masks, **places)
     lossy = [path for path in masks.values() if path.lower().endswith((".jpg", ".jpeg"))]
     listing.warn(
         "fragile_mask",

@@ -112,15 +112,15 @@ def read(
     semantic = files_in(root, "training/semantic", _STEM)
     masks = semantic or instances
     folder = "semantic" if semantic or not instances else "instance"
-    for split in ("train", "val"):
-        listing.add(
-            split,
-            {key: path for key, path in images.items() if _split(key) == split},
-            {key: path for key, path in masks.items() if _split(key) == split},
-            mask_at=f"training/{folder}/{{key}}.png",
-            image_at="training/image_2/{key}.png",
-            instances=instances,
-        )
+    listing.add_by(
+        _split,
+        ("train", "val"),
+        images,
+        masks,
+        mask_at=f"training/{folder}/{{key}}.png",
+        image_at="training/image_2/{key}.png",
+        instances=instances,
+    )
     listing.add("test", files_in(root, "testing/image_2", _STEM), None)
     read_ids = partial(_read_ids, labels=target, table=table)
     opener = partial(open_sample, root=root, read_ids=read_ids, read_instances=read_instances)

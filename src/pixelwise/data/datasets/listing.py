@@ -83,6 +83,22 @@ class Listing:
         self._missing["missing_mask"] += _places(mask_at, images.keys() - masks.keys())
         self._missing["missing_image"] += _places(image_at, masks.keys() - images.keys())
 
+    def add_by(
+        self,
+        split_of: Callable[[str], str],
+        splits: Iterable[str],
+        images: Mapping[str, str],
+        masks: Mapping[str, str],
+        **more: Any,
+    ) -> None:
+        """The same where a rule gives the split of a key."""
+
+        def part(paths: Mapping[str, str], split: str) -> dict[str, str]:
+            return {key: path for key, path in paths.items() if split_of(key) == split}
+
+        for split in splits:
+            self.add(split, part(images, split), part(masks, split), **more)
+
     def lack(self, files: Iterable[str]) -> None:
         """Note files that a list names and that are not there."""
         self._missing["missing_listed"] += files

@@ -211,17 +211,11 @@ def _distinct(missing: Iterable[Missing]) -> tuple[Missing, ...]:
 
 def _with_statistics(result: Verification, report: CheckReport) -> Verification:
     names = report.labels.names
-    known = {(problem.code, problem.files) for problem in result.problems}
+    # What the reader said is there already, and images without a mask are those whose labels are held back.
+    known = {*MISSING, "unlabelled", *(problem.code for problem in result.problems)}
     return replace(
         result,
-        problems=(
-            *result.problems,
-            *(
-                problem
-                for problem in report.problems
-                if problem.code not in MISSING and (problem.code, problem.files) not in known
-            ),
-        ),
+        problems=(*result.problems, *(problem for problem in report.problems if problem.code not in known)),
         shares={
             split: dict(zip(names, map(float, summary.shares), strict=True))
             for split, summary in report.splits.items()
