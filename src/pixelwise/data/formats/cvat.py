@@ -27,6 +27,7 @@ import numpy as np
 
 from pixelwise.data.annotations import IGNORED, AnnotatedImage, Document, Findings, finite, whole
 from pixelwise.data.formats.cvat_tracks import Keyframe, spread
+from pixelwise.data.formats.splits import split_of_export
 from pixelwise.data.locate import ImageFinder
 from pixelwise.data.pairing import SPLIT_NAMES
 from pixelwise.data.sniff import files_with, first_files, text_head
@@ -65,7 +66,8 @@ def load(root: Path) -> Document:
     """Read one export of CVAT, or all that a folder holds.
 
     Images are looked for under ``images/<subset>/``, ``images/`` and beside the file. Frames of a video are
-    the files ``frame_000000.*`` in the folder, else those of the video file itself.
+    the files ``frame_000000.*`` in the folder, else those of the video file itself. Splits are the subsets,
+    else folders like ``train`` and ``val``, else the names of several files.
 
     Parameters
     ----------
@@ -81,7 +83,7 @@ def load(root: Path) -> Document:
     if not files:
         raise DataError(f"{root}: holds no XML of CVAT; export as CVAT for images 1.1 or CVAT for video 1.1")
     folder = root if root.is_dir() else root.parent
-    reader = _Reader(folder)
+    reader = _Reader(folder, alone=len(files) == 1)
     for path in files:
         try:
             tree = read_xml(path)
@@ -128,8 +130,8 @@ class _Task:
 class _Reader:
     """Gathers the images of one or several exports in a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, alone: bool) -> None:
+        self.folder, self.alone = folder, alone
         self.finder = ImageFinder(folder)
         self.findings = Findings()
         self.images: list[AnnotatedImage] = []
@@ -153,6 +155,7 @@ class _Reader:
 
     def read(self, path: Path, tree: Element) -> None:
         name = str(path.relative_to(self.folder)) if path.is_relative_to(self.folder) else path.name
+        begin = len(self.images)
         meta = tree.find("meta")
         if meta is not None:
             self._read_labels(meta)
@@ -166,6 +169,9 @@ class _Reader:
         for task in tasks.values():
             if any(task.tracks):
                 self.images += self._frames(task, path, meta, name)
+        split = split_of_export(path, self.folder, self.alone)
+        for image in self.images[begin:]:
+            image.split = image.split or split
         for element in tree:
             if element.tag not in ("version", "meta", "image", "track"):
                 self.findings.add(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pixelwise.data.annotations import IGNORED, AnnotatedImage, Document, Findings
+from pixelwise.data.formats.splits import split_of_export
 from pixelwise.data.formats.via_files import SUFFIXES, Attribute, Contents, Entry, kind_of
 from pixelwise.data.locate import ImageFinder, as_posix
 from pixelwise.data.sniff import files_with, first_files, json_head, text_head
@@ -82,7 +83,7 @@ def load(root: Path, *, label_key: str | None = None) -> Document:
     folder = root if root.is_dir() else root.parent
     findings = Findings()
     contents = Contents(findings)
-    images = _Images(folder, findings)
+    images = _Images(folder, findings, alone=len(files) == 1)
     read: list[tuple[Entry, Path]] = []
     for path in files:
         name = str(path.relative_to(folder))
@@ -154,7 +155,8 @@ def _class_names(attribute: Attribute | None, images: Sequence[AnnotatedImage | 
 class _Images:
     """Makes images of entries, with their files."""
 
-    def __init__(self, folder: Path, findings: Findings) -> None:
+    def __init__(self, folder: Path, findings: Findings, alone: bool) -> None:
+        self.folder, self.alone = folder, alone
         self.finder = ImageFinder(folder)
         self.findings = findings
         self.rates: dict[Path, float] = {}
@@ -164,6 +166,7 @@ class _Images:
         """The image of an entry; None for a frame of a video that is not there."""
         path = self._find(entry, source.parent)
         image = AnnotatedImage(as_posix(entry.name) or entry.name, source, path=path, tags=entry.tags)
+        image.split = split_of_export(source, self.folder, self.alone)
         if path is None:
             image.embedded = entry.embedded
         if entry.seconds is not None:
