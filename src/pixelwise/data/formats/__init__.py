@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document
-from pixelwise.data.formats import coco, cvat, cvat_write, labelme, masks, via, via_write, yolo
+from pixelwise.data.formats import coco, cvat, cvat_write, labelbox, labelme, masks, via, via_write, yolo
 from pixelwise.labels import LabelMap
 
 
@@ -37,7 +37,14 @@ class Target(Protocol):
         """Write the annotation files; every image is there already, at its ``path``."""
 
 
-SOURCES: dict[str, Source] = {"labelme": labelme, "cvat": cvat, "via": via, "coco": coco, "yolo": yolo}
+SOURCES: dict[str, Source] = {
+    "labelme": labelme,
+    "cvat": cvat,
+    "via": via,
+    "coco": coco,
+    "yolo": yolo,
+    "labelbox": labelbox,
+}
 """The formats that are read into a document, in the order in which they are asked to recognise a folder."""
 
 TARGETS: dict[str, Target] = {
@@ -46,6 +53,7 @@ TARGETS: dict[str, Target] = {
     "cvat": cvat_write,
     "via": via_write,
     "yolo": yolo,
+    "labelbox": labelbox,
     "masks": masks,
 }
 """The formats that can be written."""
