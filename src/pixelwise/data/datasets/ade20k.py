@@ -23,6 +23,7 @@ from pixelwise.data.datasets.listing import (
     inside,
     join_classes,
     open_sample,
+    says_otherwise,
 )
 from pixelwise.io import read_mask
 from pixelwise.labels import LabelMap
@@ -103,7 +104,8 @@ _SPLITS = {"train": ("training", r"(ADE_train_\d{8})"), "val": ("validation", r"
 
 def recognise(root: Path) -> bool:
     """Whether images and annotations have the challenge's folders and names."""
-    return _base(root) is not None
+    base = _base(root)
+    return base is not None and not says_otherwise(base, *CLASSES.values())
 
 
 def read(

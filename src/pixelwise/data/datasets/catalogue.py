@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from pixelwise.errors import unknown_name
+from pixelwise.errors import UsageError, unknown_name
 from pixelwise.labels import LabelMap
 
 
@@ -73,6 +73,9 @@ class PublicDataset:
 
     def choose(self, classes: str) -> LabelMap:
         """The label map of a value of the ``classes`` option; an unknown one raises UsageError."""
+        if not isinstance(classes, str):
+            first = next(iter(self.classes))
+            raise UsageError(f"classes of {self.name} is a text such as '{first}', found {classes!r}")
         if classes not in self.classes:
             raise unknown_name(f"classes of {self.name}", classes, self.classes)
         return self.classes[classes]

@@ -25,6 +25,7 @@ from pixelwise.data.datasets.listing import (
     join_classes,
     numbered_names,
     open_sample,
+    says_otherwise,
 )
 from pixelwise.errors import DataError
 from pixelwise.io import read_mask
@@ -105,7 +106,7 @@ def recognise(root: Path) -> bool:
     for folder in _SPLITS.values():
         stems = (first_stem(root, _images(root, folder)), first_stem(root, _masks(root, folder), (".png",)))
         if all(re.fullmatch(r"\d{12}(_labelTrainIds)?", stem) for stem in stems):
-            return True
+            return not says_otherwise(root, *CLASSES.values(), own_file="labels.txt")
     return False
 
 

@@ -27,6 +27,7 @@ from pixelwise.data.datasets.listing import (
     inside,
     join_classes,
     open_sample,
+    says_otherwise,
     translate,
 )
 from pixelwise.io import read_mask
@@ -73,7 +74,8 @@ _STEM = r"(\d{6}_\d{2})"
 
 def recognise(root: Path) -> bool:
     """Whether ``training`` holds ``image_2`` and ``semantic`` (or ``instance``) with KITTI's numbers."""
-    return _base(root) is not None
+    base = _base(root)
+    return base is not None and not says_otherwise(base, *CLASSES.values())
 
 
 def read(

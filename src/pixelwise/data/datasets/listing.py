@@ -219,11 +219,16 @@ def inside(root: Path, *names: str) -> Iterator[Path]:
     yield from (root / name for name in names if (root / name).is_dir())
 
 
-def says_otherwise(root: Path, *known: LabelMap) -> bool:
-    """Whether a class file in the folder names other classes: then it is somebody's own data."""
+def says_otherwise(root: Path, *known: LabelMap, own_file: str = "") -> bool:
+    """Whether a class file in the folder names other classes: then it is somebody's own data.
+
+    ``own_file`` is a list of classes that the data set brings along in a form of its own.
+    """
     path = find_class_file(root)
+    if path is None or path.name == own_file:
+        return False
     try:
-        return path is not None and read_label_file(path)[0].names not in {labels.names for labels in known}
+        return read_label_file(path)[0].names not in {labels.names for labels in known}
     except DataError:  # the reader of plain masks says what is wrong with it
         return True
 

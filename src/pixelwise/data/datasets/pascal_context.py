@@ -30,6 +30,7 @@ from pixelwise.data.datasets.listing import (
     numbered_names,
     open_sample,
     read_matlab_ids,
+    says_otherwise,
 )
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.io import read_mask
@@ -174,6 +175,8 @@ def recognise(root: Path) -> bool:
     if not _found(root, "JPEGImages"):
         return False
     matlab, png = _found(root, "trainval"), _found(root, "SegmentationClassContext")
+    if says_otherwise(root, *CLASSES.values(), own_file="labels.txt"):
+        return False
     return bool(
         (matlab and first_stem(root, matlab, (".mat",))) or (png and first_stem(root, png, (".png",)))
     )
