@@ -67,6 +67,7 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
     """Write ``annotations.xml`` beside ``images/``."""
     root = Element("annotations")
     SubElement(root, "version").text = "1.1"
+    document = replace(document, images=_with_groups_from_1(document.images))
     as_video = _fits_video(document.images)
     if not as_video:
         document = replace(document, images=[*map(_with_track_attributes, document.images)])
@@ -85,6 +86,19 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
 
 def _subset(image: AnnotatedImage) -> str:
     return _SUBSETS.get(image.split, image.split) if image.split else ""
+
+
+def _with_groups_from_1(images: Sequence[AnnotatedImage]) -> list[AnnotatedImage]:
+    """The images with other numbers of groups, where there is a 0, which to CVAT is no group."""
+    groups = [shape.group for image in images for shape in image.shapes if shape.group is not None]
+    lowest = min(groups, default=1)
+    if lowest > 0:
+        return list(images)
+
+    def moved(shape: Shape) -> Shape:
+        return shape if shape.group is None else replace(shape, group=shape.group + 1 - lowest)
+
+    return [replace(image, shapes=[*map(moved, image.shapes)]) for image in images]
 
 
 def _fits_video(images: Sequence[AnnotatedImage]) -> bool:
