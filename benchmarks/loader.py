@@ -49,7 +49,7 @@ def ours(data: pw.Dataset, cached: bool) -> Callable[[], None]:
 
     def run() -> None:
         for batch in train_batches(cache, order, augment, epoch=0, seed=0, threads=os.cpu_count() or 1):
-            batch.pixels.permute(0, 3, 1, 2).float().mul_(factor).add_(offset)
+            torch.mul(batch.pixels.permute(0, 3, 1, 2), factor).add_(offset)
 
     return run
 

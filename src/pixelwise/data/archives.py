@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
 
 from pixelwise.data.inspection import cache_folder
@@ -36,7 +37,7 @@ def unpacked(path: Path) -> Path:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive)
             _extract(archive, target)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise DataError(f"{path}: not a ZIP file that can be read ({error}); download it again") from None
     except OSError as error:
         raise PixelwiseError(f"cannot unpack {path} into {target}: {error.strerror or error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -13,16 +13,16 @@ from pixelwise.data.annotations import AnnotatedImage
 from pixelwise.errors import UsageError, unknown_name
 from pixelwise.io.labelfiles import is_void
 from pixelwise.labels import LabelMap
-from pixelwise.sample import Dataset, Sample
+from pixelwise.sample import Cloud, Dataset, Sample, Volume
 
 
-def rename_classes(dataset: Dataset[Sample], names: Mapping[str, str]) -> Dataset[Sample]:
+def rename_classes(dataset: Dataset[Any], names: Mapping[str, str]) -> Dataset[Any]:
     """Give classes other names; those that share one become one class.
 
     Parameters
     ----------
     dataset
-        Samples with masks.
+        Samples, volumes or clouds with labels.
     names
         ``{old: new}``; the new name ``ignore`` makes a class's pixels ignored.
 
@@ -65,7 +65,7 @@ def rename_classes(dataset: Dataset[Sample], names: Mapping[str, str]) -> Datase
     )
 
 
-def split_at_random(dataset: Dataset[Sample], fraction: float, seed: int = 0) -> Dataset[Sample]:
+def split_at_random(dataset: Dataset[Any], fraction: float, seed: int = 0) -> Dataset[Any]:
     """Put a share of the samples into ``train`` and the rest into ``val``; the same ones for the same seed.
 
     Raises
@@ -91,18 +91,27 @@ def split_at_random(dataset: Dataset[Sample], fraction: float, seed: int = 0) ->
     )
 
 
-def _translate(open_record: Callable[[Any], Sample], table: np.ndarray, record: Any) -> Sample:
-    sample = open_record(record)
-    return sample.replace(mask=(lambda: table[sample.mask]) if sample.labelled else None, shapes=None)
+Item = TypeVar("Item", Sample, Volume, Cloud)
+
+
+def _translate(open_record: Callable[[Any], Item], table: np.ndarray, record: Any) -> Item:
+    item = open_record(record)
+    if isinstance(item, Cloud):
+        return replace(item, labels=None if item.labels is None else table[item.labels])
+    mask = (lambda: table[item.mask]) if item.labelled else None
+    if isinstance(item, Sample):
+        return item.replace(mask=mask, shapes=None)
+    return replace(item, mask=mask)
 
 
 def _with_split(record: Any, split: str) -> Any:
     return replace(record, split=split) if isinstance(record, AnnotatedImage) else (record, split)
 
 
-def _open_in_split(open_record: Callable[[Any], Sample], record: Any) -> Sample:
+def _open_in_split(open_record: Callable[[Any], Item], record: Any) -> Item:
     if isinstance(record, AnnotatedImage):
         return open_record(record)
     inner, split = record
-    sample = open_record(inner)
-    return sample.replace(meta=sample.meta | {"split": split})
+    item = open_record(inner)
+    meta = item.meta | {"split": split}
+    return item.replace(meta=meta) if isinstance(item, Sample) else replace(item, meta=meta)

@@ -11,8 +11,11 @@ from pixelwise.data.datasets import (
     coco_stuff,
     inria,
     kitti,
+    lits,
     pascal_context,
     pratheepan,
+    s3dis,
+    s3dis_images,
 )
 from pixelwise.data.datasets.catalogue import PublicDataset
 from pixelwise.data.datasets.verification import Missing, Source, Verification, verify_copy
@@ -20,7 +23,7 @@ from pixelwise.errors import unknown_name
 
 __all__ = ["CATALOGUE", "Missing", "PublicDataset", "Verification", "verify"]
 
-# Street scenes, scenes of all kinds, people, aerial images; kept in this order in lists and documents.
+# Street scenes, scenes of all kinds, people, aerial images, scans, rooms; kept in this order in lists and documents.
 SOURCES: dict[str, Source] = {
     source.INFO.name: source
     for source in (
@@ -33,6 +36,9 @@ SOURCES: dict[str, Source] = {
         ccp,
         pratheepan,
         inria,
+        lits,
+        s3dis,
+        s3dis_images,
     )
 }
 """The modules by the name of their data set."""
