@@ -60,11 +60,16 @@ _NESTED = 20
 
 def recognise(root: Path) -> bool:
     """Whether a JSON file, or one of a folder's first, has Labelbox's names for rows of data."""
-    return any(_is_labelbox(path) for path in first_files(root, _SUFFIXES))
+    return any(_has_keys(path) for path in first_files(root, _SUFFIXES))
+
+
+def _has_keys(path: Path) -> bool:
+    return _KEYS.search(text_head(path, 1 << 16)) is not None
 
 
 def _is_labelbox(path: Path) -> bool:
-    return _KEYS.search(text_head(path, 1 << 16)) is not None
+    """Whether a file is to be read: an upload without any shape is an empty one."""
+    return _has_keys(path) or (path.suffix == ".ndjson" and path.stat().st_size == 0)
 
 
 def load(
@@ -103,12 +108,10 @@ def load(
     failed: list[DataError] = []
     for path in files:
         try:
-            rows = 0
             for where, row in _rows(path, folder, reader.findings):
                 reader.add(row, where, path)
-                rows += 1
-            if not rows:
-                raise DataError(f"{path}: holds no row; export it again")
+            if not path.stat().st_size:
+                reader.upload = path
         except DataError as error:
             failed.append(error)
             reader.findings.add("unreadable_file", "files that cannot be read", str(error), level="error")
@@ -117,7 +120,8 @@ def load(
     reader.finish(folder)
     problems = reader.findings.problems()
     if not reader.images:
-        raise DataError(f"{root}: no row is a labelled image ({'; '.join(p.message for p in problems)})")
+        reasons = "; ".join(problem.message for problem in problems) or "it is empty"
+        raise DataError(f"{root}: no row is a labelled image ({reasons})")
     return Document(reader.images, problems=problems)
 
 
@@ -153,6 +157,7 @@ class _Reader:
     findings: Findings = field(default_factory=Findings)
     images: list[AnnotatedImage] = field(default_factory=list)
     uploads: dict[str, AnnotatedImage] = field(default_factory=dict)
+    upload: Path | None = None
     names: set[str] = field(default_factory=set)
 
     def add(self, row: Any, where: str, source: Path) -> None:
@@ -173,14 +178,13 @@ class _Reader:
 
     def finish(self, folder: Path) -> None:
         """What can only be told at the end: images that an upload says nothing of hold nothing."""
-        if not self.uploads or not (folder / "images").is_dir():
+        if self.upload is None or not (folder / "images").is_dir():
             return
         known = {image.path for image in self.images}
-        source = next(iter(self.uploads.values())).source
         for path in list_images(folder / "images"):
             if path not in known:
                 name = path.relative_to(folder / "images").as_posix()
-                self.images.append(AnnotatedImage(name, source, path=path))
+                self.images.append(AnnotatedImage(name, self.upload, path=path))
                 self.findings.add("no_shapes", "images that no line names, taken as holding nothing", name)
 
     def _image(self, name: str, source: Path, where: str) -> AnnotatedImage:
@@ -320,6 +324,7 @@ class _Reader:
             raise DataError(f"{where}: dataRow has no globalKey and no id")
         if name not in self.uploads:
             self.uploads[name] = self._image(name, source, where)
+            self.upload = source
         image = self.uploads[name]
         if "answer" in row:
             image.tags |= _answers([row])

@@ -231,13 +231,8 @@ def _listed(
     name = config.source.name if config.source else ""
     if found is None:
         fix = "put it there, or change the YAML file"
-        findings.add(
-            "missing_split",
-            "folders or lists of a split that are not there",
-            f"{name}: {place}",
-            fix,
-            "error",
-        )
+        message = "folders or lists of a split that are not there"
+        findings.add("missing_split", message, f"{name}: {place}", fix)
     elif found.is_dir():
         yield from ((path, path.relative_to(found).as_posix()) for path in list_images(found))
     else:
@@ -391,9 +386,12 @@ def _add_row(
 
 
 def _is_pose(cells: Sequence[str]) -> bool:
-    """Whether a box is followed by triples of x, y and visibility."""
+    """Whether a box is followed by triples of x, y and visibility.
+
+    A 2 must be among them, which no share of an image is: outlines along the border have 0 and 1 as well.
+    """
     marks = cells[7::3]
-    return (len(cells) - 5) % 3 == 0 and len(marks) > 1 and all(mark in ("0", "1", "2") for mark in marks)
+    return (len(cells) - 5) % 3 == 0 and "2" in marks and set(marks) <= {"0", "1", "2"}
 
 
 def _geometry(cells: Sequence[str], where: str, image: AnnotatedImage) -> tuple[Geometry, float | None]:
