@@ -198,3 +198,19 @@ def test_other_mistakes_take_one_sentence():
         ConfusionMatrix.from_counts(np.zeros((2, 3), np.int64))
     with pytest.raises(UsageError, match="at least one class"):
         ConfusionMatrix(0)
+
+
+@pytest.mark.parametrize(
+    ("rule", "iou", "mean"), [("leave", np.nan, 0.25), ("zero", 0, 1 / 6), ("one", 1, 0.5)]
+)
+def test_the_rule_for_absent_classes(rule, iou, mean):
+    matrix = ConfusionMatrix(3, absent=rule)
+    matrix.update([[0, 0, 1]], [[0, 1, 255]])
+    np.testing.assert_equal(matrix.iou(), [0.5, 0, iou])
+    assert matrix.mean_iou() == pytest.approx(mean)
+    assert ConfusionMatrix.from_counts(matrix.counts, absent=rule).mean_iou() == matrix.mean_iou()
+
+
+def test_an_unknown_rule():
+    with pytest.raises(UsageError, match="unknown rule for absent classes 'skip'"):
+        ConfusionMatrix(3, absent="skip")

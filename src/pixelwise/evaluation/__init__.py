@@ -1,13 +1,17 @@
 """Runs a segmenter over labelled images or volumes and keeps what came out: tables, intervals, examples."""
 
+from pixelwise.evaluation.comparison import Comparison, Difference, compare
 from pixelwise.evaluation.evaluate import Predictor, evaluate, pick_examples
 from pixelwise.evaluation.evaluation import Evaluation, ImageScore
 from pixelwise.evaluation.volumes import evaluate_volumes, pick_slices
 
 __all__ = [
+    "Comparison",
+    "Difference",
     "Evaluation",
     "ImageScore",
     "Predictor",
+    "compare",
     "evaluate",
     "evaluate_volumes",
     "pick_examples",

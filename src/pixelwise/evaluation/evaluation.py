@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,10 @@ class Evaluation:
             raise UsageError(f"an interval needs samples >= 1 and 0 < level < 1, found {samples} and {level}")
         if not self.images:
             return math.nan, math.nan
-        means = self._resampled_mean_iou(samples, np.random.default_rng(seed))
+        iou = resampled_iou(
+            counts_by_image(self.images, len(self.labels)), samples, np.random.default_rng(seed)
+        )
+        means = mean_over_present(iou)
         means = means[~np.isnan(means)]
         if not len(means):
             return math.nan, math.nan
@@ -257,24 +261,48 @@ class Evaluation:
             remarks.append(f"skipped, because they have no mask: {len(self.skipped)} images ({listed})")
         return remarks
 
-    def _resampled_mean_iou(self, samples: int, rng: np.random.Generator) -> np.ndarray:
-        """``samples`` mean IoUs; a resample is a vector of how often each image was drawn."""
-        count = len(self.images)
-        sums = np.zeros((count, 3, len(self.labels)))
-        for row, score in zip(sums, self.images, strict=True):
-            row[:, score.classes] = score.correct, score.true, score.predicted
-        means = []
-        step = max(1, _AT_ONCE // count)
-        for start in range(0, samples, step):
-            size = min(step, samples - start)
-            drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
-            times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
-            totals = (times @ sums.reshape(count, -1)).reshape(size, 3, -1)
-            iou = intersection_over_union(totals[:, 0], totals[:, 1], totals[:, 2])
-            present = ~np.isnan(iou)
-            sums_of_iou, classes = np.nansum(iou, axis=1), present.sum(axis=1)
-            means.append(np.divide(sums_of_iou, classes, out=np.full(size, np.nan), where=classes > 0))
-        return np.concatenate(means)
+
+def counts_by_image(images: Sequence[ImageScore], num_classes: int) -> np.ndarray:
+    """N×3×K pixels: correct, true, predicted."""
+    sums = np.zeros((len(images), 3, num_classes))
+    for row, score in zip(sums, images, strict=True):
+        row[:, score.classes] = score.correct, score.true, score.predicted
+    return sums
+
+
+def mean_over_present(iou: np.ndarray) -> np.ndarray:
+    """Means over the last axis without nan; nan where there is nothing else."""
+    present = ~np.isnan(iou)
+    return np.nansum(iou, axis=-1) / np.where(present.any(axis=-1), present.sum(axis=-1), np.nan)
+
+
+def resampled_iou(sums: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """IoUs of data sets drawn with replacement, image by image.
+
+    Parameters
+    ----------
+    sums
+        N×3×K pixels by image: correct, true, predicted.
+    samples
+        S, how many data sets of N images are drawn.
+    rng
+        Equal generators give equal draws.
+
+    Returns
+    -------
+    S×K IoUs, nan for classes that are absent from a drawn data set.
+    """
+    count = len(sums)
+    found = []
+    step = max(1, _AT_ONCE // count)
+    for start in range(0, samples, step):
+        size = min(step, samples - start)
+        # A drawn data set is a vector of how often each image is in it.
+        drawn = rng.integers(0, count, (size, count)) + count * np.arange(size)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        totals = (times @ sums.reshape(count, -1)).reshape(size, 3, -1)
+        found.append(intersection_over_union(totals[:, 0], totals[:, 1], totals[:, 2]))
+    return np.concatenate(found)
 
 
 def _number(value: float) -> float | None:

@@ -7,11 +7,14 @@ after Cohen (1960).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError
+from pixelwise.errors import DataError, UsageError, unknown_name
+
+Absent = Literal["leave", "zero", "one"]
+_ABSENT: dict[str, float] = {"leave": float("nan"), "zero": 0.0, "one": 1.0}
 
 
 class ConfusionMatrix:
@@ -40,7 +43,7 @@ class ConfusionMatrix:
     Raises
     ------
     UsageError
-        There is not even one class.
+        There is not even one class, or no such rule.
 
     Examples
     --------
@@ -59,22 +62,25 @@ class ConfusionMatrix:
     (0.9, 0.45)
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+    def __init__(self, num_classes: int, ignore_index: int = 255, absent: Absent = "leave") -> None:
         if num_classes < 1:
             raise UsageError(f"a confusion matrix needs at least one class, got num_classes={num_classes}")
+        if absent not in _ABSENT:
+            raise unknown_name("rule for absent classes", absent, _ABSENT)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
+        self.absent = absent
         self.counts = np.zeros((num_classes, num_classes), np.int64)
 
     @classmethod
-    def from_counts(cls, counts: Any, ignore_index: int = 255) -> ConfusionMatrix:
+    def from_counts(cls, counts: Any, ignore_index: int = 255, absent: Absent = "leave") -> ConfusionMatrix:
         """A matrix that starts with K×K integer ``counts``, rows by target; else DataError."""
         array = np.asarray(counts)
         if array.ndim != 2 or array.shape[0] != array.shape[1] or array.dtype.kind not in "ui":
             raise DataError(
                 f"confusion counts must be KxK integers, found {array.dtype} of shape {_shape(array)}"
             )
-        matrix = cls(len(array), ignore_index)
+        matrix = cls(len(array), ignore_index, absent)
         matrix.counts += array.astype(np.int64)
         return matrix
 
@@ -124,7 +130,7 @@ class ConfusionMatrix:
 
     def iou(self) -> np.ndarray:
         """K intersections over unions, nan for absent classes."""
-        return intersection_over_union(self._correct, self._true, self._predicted)
+        return self._ruled(intersection_over_union(self._correct, self._true, self._predicted))
 
     def mean_iou(self) -> float:
         """The mean of :meth:`iou` over the classes that are not absent."""
@@ -136,7 +142,7 @@ class ConfusionMatrix:
 
     def f1(self) -> np.ndarray:
         """K F1 scores (the Dice coefficients), nan for absent classes."""
-        return _ratios(2 * self._correct, self._true + self._predicted)
+        return self._ruled(_ratios(2 * self._correct, self._true + self._predicted))
 
     def mean_f1(self) -> float:
         """The mean of :meth:`f1` over the classes that are not absent."""
@@ -144,17 +150,21 @@ class ConfusionMatrix:
 
     def precision(self) -> np.ndarray:
         """K shares of each predicted class that are right, nan for classes never predicted."""
-        return _ratios(self._correct, self._predicted)
+        return self._ruled(_ratios(self._correct, self._predicted))
 
     def recall(self) -> np.ndarray:
         """K shares of each true class that are found, nan for classes that do not occur in the target."""
-        return _ratios(self._correct, self._true)
+        return self._ruled(_ratios(self._correct, self._true))
 
     def kappa(self) -> float:
         """Cohen's kappa: agreement beyond chance, 1 at best, 0 for chance; nan when chance is certain."""
         total = float(self.counts.sum())
         chance = _ratio(float(self._true @ self._predicted.astype(np.float64)), total * total)
         return _ratio(self.pixel_accuracy() - chance, 1 - chance)
+
+    def _ruled(self, ratios: np.ndarray) -> np.ndarray:
+        """Ratios without a denominator by the rule for absent classes."""
+        return np.where(np.isnan(ratios), _ABSENT[self.absent], ratios)
 
     @property
     def _correct(self) -> np.ndarray:
