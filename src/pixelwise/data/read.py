@@ -39,7 +39,7 @@ from pixelwise.data.datasets import (
     s3dis,
     s3dis_images,
 )
-from pixelwise.data.formats import SOURCES, Source, coco_panoptic, masks, nifti
+from pixelwise.data.formats import SOURCES, Source, coco_panoptic, masks, nifti, voc
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.io import list_images
@@ -96,6 +96,7 @@ READERS: dict[str, Reader] = {
     "coco_panoptic": coco_panoptic,
     **{name: _Annotations(source) for name, source in SOURCES.items()},
     "nifti": nifti,
+    "voc": voc,
     "masks": masks,
 }
 """Every format by name, special cases before general ones."""

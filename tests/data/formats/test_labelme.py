@@ -541,6 +541,7 @@ def opened(path: Path) -> None:
 @given(st.sampled_from(places(VALID)[1:]), JUNK)
 @example(("shapes", 0, "label"), {})
 @example(("imagePath",), "\ud800.png")
+@example(("imagePath",), "x" * 5000 + ".png")
 def test_wrong_types_anywhere(tmp_path: Path, place: tuple[Any, ...], junk: Any) -> None:
     document = copy.deepcopy(VALID)
     node = document

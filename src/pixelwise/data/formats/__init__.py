@@ -7,7 +7,19 @@ from typing import Protocol
 
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document
-from pixelwise.data.formats import coco, cvat, cvat_write, labelbox, labelme, masks, via, via_write, yolo
+from pixelwise.data.formats import (
+    coco,
+    cvat,
+    cvat_write,
+    labelbox,
+    labelme,
+    masks,
+    rectlabel,
+    via,
+    via_write,
+    voc,
+    yolo,
+)
 from pixelwise.labels import LabelMap
 
 
@@ -39,6 +51,7 @@ class Target(Protocol):
 
 SOURCES: dict[str, Source] = {
     "labelme": labelme,
+    "rectlabel": rectlabel,
     "cvat": cvat,
     "via": via,
     "coco": coco,
@@ -49,6 +62,8 @@ SOURCES: dict[str, Source] = {
 
 TARGETS: dict[str, Target] = {
     "labelme": labelme,
+    "rectlabel": rectlabel,
+    "voc": voc,
     "coco": coco,
     "cvat": cvat_write,
     "via": via_write,

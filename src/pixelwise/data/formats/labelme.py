@@ -35,9 +35,9 @@ from pixelwise.data.annotations import (
     whole,
 )
 from pixelwise.data.classes import CLASS_FILES, find_class_file
+from pixelwise.data.formats.folders import split_folder, usable_name
 from pixelwise.data.geometry import as_pixels, to_polygon
 from pixelwise.data.locate import ImageFinder, as_posix
-from pixelwise.data.pairing import SPLIT_NAMES
 from pixelwise.data.raster import bitmap_window, box_corners
 from pixelwise.data.sniff import files_with, first_files, json_head, text_head
 from pixelwise.errors import DataError
@@ -162,7 +162,7 @@ def _image(content: dict[str, Any], path: Path, finder: ImageFinder, findings: F
     where = str(path.relative_to(finder.root)) if path.is_relative_to(finder.root) else path.name
     found, given = _find_image(content, path, finder)
     place = found or path.parent / given
-    split, name = _split(place.relative_to(finder.root).as_posix() if place != path else path.name)
+    split, name = split_folder(place.relative_to(finder.root).as_posix() if place != path else path.name)
     image = AnnotatedImage(name, path, path=found, split=split)
     image.height, image.width = _size(content, where, findings)
     if found is None and content.get("imageData"):
@@ -181,7 +181,7 @@ def _image(content: dict[str, Any], path: Path, finder: ImageFinder, findings: F
 def _find_image(content: dict[str, Any], path: Path, finder: ImageFinder) -> tuple[Path | None, str]:
     """The image file, and what to call the image when there is none."""
     given = content.get("imagePath")
-    name = as_posix(given) if isinstance(given, str) else ""
+    name = usable_name(as_posix(given)) if isinstance(given, str) else ""
     if is_image(Path(name)):
         found = finder.find(name, path.parent)
         if found is not None:
@@ -189,22 +189,12 @@ def _find_image(content: dict[str, Any], path: Path, finder: ImageFinder) -> tup
     beside = (file for file in sorted(path.parent.glob(f"{_literal(path.stem)}.*")) if is_image(file))
     found = next(beside, None)
     last = name.rsplit("/", 1)[-1]
-    return found, last if is_image(Path(last)) and "\0" not in last else f"{path.stem}.png"
+    return found, last if is_image(Path(last)) else f"{path.stem}.png"
 
 
 def _literal(stem: str) -> str:
     """A file stem for use in a glob."""
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
-
-
-def _split(name: str) -> tuple[str | None, str]:
-    """The split that a name's first folder says, and the rest.
-
-    >>> _split("train/a.jpg"), _split("b/train/a.jpg")
-    (('train', 'a.jpg'), (None, 'b/train/a.jpg'))
-    """
-    first, _, rest = name.partition("/")
-    return (SPLIT_NAMES[first.lower()], rest) if rest and first.lower() in SPLIT_NAMES else (None, name)
 
 
 def _size(content: dict[str, Any], where: str, findings: Findings) -> tuple[int, int]:
