@@ -224,6 +224,13 @@ def test_without_lists_all_masks_count(tmp_path: Path) -> None:
     assert len(data) == 4 and data.splits == () and codes(data) == {"unpaired_image": 1}
 
 
+def test_pictures_of_masks_are_no_masks(tmp_path: Path) -> None:
+    devkit(tmp_path, count=2)
+    write_image(tmp_path / "SegmentationClass" / "2007_000000_color.png", picture(1, SIZE))
+    data = read(tmp_path)
+    assert len(data) == 2 and not data.problems
+
+
 def test_values_beyond_vocs_need_names(tmp_path: Path) -> None:
     devkit(tmp_path)
     palette_png(tmp_path / "SegmentationClass" / "2007_000000.png", np.full(SIZE, 40))

@@ -202,9 +202,10 @@ def _with_masks(
     base: Path, folder: str, labels: Classes | None, mapping: Mapping[Any, Any] | None, root: Path
 ) -> Dataset[Sample]:
     findings = Findings()
-    masks = _by_stem(base, folder)
-    classes, values = _classes(base, labels, mapping, masks, findings)
     images = _by_stem(base, "JPEGImages") or _by_stem(base, "images")
+    masks = _by_stem(base, folder)
+    masks = {stem: mask for stem, mask in masks.items() if not _accompanies(stem, masks, images)}
+    classes, values = _classes(base, labels, mapping, masks, findings)
     objects = _by_stem(base, folder.replace("Class", "Object"))
     listed = _listed(base, masks, images, findings)
     if listed is None:
@@ -241,6 +242,12 @@ def _by_stem(base: Path, folder: str) -> dict[str, str]:
             if Path(file).suffix.lower() in IMAGE_SUFFIXES:
                 found.setdefault(name[: -len(Path(file).suffix)], f"{folder}/{name}")
     return found
+
+
+def _accompanies(stem: str, masks: Mapping[str, str], images: Mapping[str, str]) -> bool:
+    """Whether a picture among the masks shows another one in colours, such as ``x_color`` beside ``x``."""
+    of = re.sub(r"[_-][a-zA-Z]+$", "", stem)
+    return of != stem and of in masks and of in images and stem not in images
 
 
 def _classes(
