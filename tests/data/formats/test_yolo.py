@@ -1,4 +1,4 @@
-"""YOLO's text files: generated look-alikes of the folders of Ultralytics, Roboflow, LabelImg and RectLabel."""
+"""YOLO: generated look-alikes of the folders of Ultralytics, Roboflow, LabelImg and RectLabel."""
 
 from pathlib import Path
 from typing import Any

@@ -119,9 +119,13 @@ def load(
         raise failed[0]
     reader.finish(folder)
     problems = reader.findings.problems()
-    if not reader.images:
-        reasons = "; ".join(problem.message for problem in problems) or "it is empty"
-        raise DataError(f"{root}: no row is a labelled image ({reasons})")
+    left_out = any(problem.code in ("linked_mask", "bad_shape", "unknown_shape") for problem in problems)
+    if not reader.images or (left_out and not any(image.shapes for image in reader.images)):
+        what = "shape could be read" if reader.images else "row is a labelled image"
+        reasons = (
+            "; ".join(f"{p.message}, {p.fix}" if p.fix else p.message for p in problems) or "it is empty"
+        )
+        raise DataError(f"{root}: no {what} ({reasons})")
     return Document(reader.images, problems=problems)
 
 
@@ -229,8 +233,9 @@ class _Reader:
         elif not kind.startswith("image"):
             self.findings.add("other_media", f"rows of the kind {kind}, left out", f"{where}: {name}")
         else:
+            size = _size(media, where)
             image = self._image(name, source, where)
-            image.height, image.width = _size(media, where)
+            image.height, image.width = size
             image.tags = _answers(marks.get("classifications"))
             self._add_objects(image, marks.get("objects"), where)
             self._note_relations(marks, where)
