@@ -618,6 +618,11 @@ class TestWriting:
         write(before, tmp_path / "out", "via")
         assert drawn(read(tmp_path / "out")) == drawn(before)
 
+    def test_text_that_utf_8_cannot_hold(self, tmp_path: Path) -> None:
+        shapes = [Shape("car", Box(1, 1, 4, 4), attributes={"note": "a\ud800b\x00"})]
+        write(dataset(tmp_path / "in", shapes), tmp_path / "out", "via")
+        assert drawn(read(tmp_path / "out")) == [("car", "box", {"note": "a?b\x00"})]
+
     def test_holes_become_keyholes(self, tmp_path: Path) -> None:
         square = np.array([(0.0, 0), (9, 0), (9, 9), (0, 9)])
         shapes = [Shape("car", Polygon((Ring(square + 2, (square[::-1] / 3 + 5,)),)))]

@@ -16,7 +16,7 @@ from typing import Any
 
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document
-from pixelwise.io import write_json
+from pixelwise.io import write_text
 from pixelwise.labels import LabelMap
 from pixelwise.shapes import Box, Ellipse, Geometry, Points, Polygon, Polyline, Vertices
 
@@ -97,7 +97,10 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
         "_via_data_format_version": "2.0.10",
         "_via_image_id_list": [*records],
     }
-    write_json(path / "via_project.json", project)
+    # In one line, as VIA writes it, which is several times faster; half characters that JSON can hold and
+    # UTF-8 cannot become question marks.
+    text = json.dumps(project, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8")
+    write_text(path / "via_project.json", text + "\n")
 
 
 def _label_key(images: Sequence[AnnotatedImage]) -> str:
