@@ -416,8 +416,9 @@ class _Reader:
             )
         colour = value.get("color_rgb") or value.get("colorRGB")
         if colour is None:
-            return to_bitmap(picture.any(2))
-        return to_bitmap((picture == finite(colour, f"{where}: colour", at_least=3)[:3]).all(2))
+            return to_bitmap(picture.max(2))
+        wanted = finite(colour, f"{where}: colour", at_least=3)[:3]
+        return to_bitmap(np.all(picture == wanted, axis=2))
 
 
 _USUAL = frozenset(
@@ -538,7 +539,7 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
         for number, (label, score, geometry) in enumerate(_single(image.shapes)):
             # The same data give the same ids, so that a second upload can be told from new annotations.
             ident = uuid.uuid5(uuid.NAMESPACE_URL, f"pixelwise:{image.name}:{number}")
-            record = {"uuid": str(ident), "dataRow": {"globalKey": image.name}, "name": label}
+            record: dict[str, Any] = {"uuid": str(ident), "dataRow": {"globalKey": image.name}, "name": label}
             record |= {} if score is None else {"confidence": score}
             record |= _describe(geometry, (image.height, image.width))
             lines.append(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
