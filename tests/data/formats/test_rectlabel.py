@@ -293,6 +293,18 @@ def test_images_are_written_and_its_masks_are_no_images(tmp_path: Path) -> None:
     assert np.array_equal(after[0].image, before[0].image) and np.array_equal(after[0].mask, before[0].mask)
 
 
+@pytest.mark.parametrize("outline", [True, False])
+def test_splits_become_folders_and_come_back(tmp_path: Path, outline: bool) -> None:
+    shape = Shape("dog", Polygon.of(TRIANGLE) if outline else Box(1, 1, 5, 5))
+    images = [AnnotatedImage(f"{s}.png", Path(), *SIZE, shapes=[shape], split=s) for s in ("train", "val")]
+    before = to_dataset(Document(images), Path("nowhere"), ["zebra", "dog"])
+    for name, wanted in (("both", before), ("one", before.select("val"))):
+        write(wanted, tmp_path / name, "rectlabel", images="none")
+        after = read(tmp_path / name)
+        assert after.splits == wanted.splits and after.labels.names == ("zebra", "dog")
+        assert np.array_equal(after[0].mask, wanted[0].mask)
+
+
 # Anything may be in a file.
 
 CURVE = "".join(

@@ -1,8 +1,15 @@
-"""What the folders of an annotation file say about it."""
+"""What the folders of an annotation file say about it: split, classes, file names."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
+from pixelwise.data.annotations import BACKGROUND_NAMES, Document
+from pixelwise.data.classes import find_class_file
 from pixelwise.data.pairing import SPLIT_NAMES
+from pixelwise.io import read_label_file
+from pixelwise.labels import LabelMap
 
 
 def split_folder(name: str) -> tuple[str | None, str]:
@@ -23,3 +30,24 @@ def usable_name(name: str) -> str:
     """
     parts = name.encode(errors="replace").split(b"/")
     return "" if "\0" in name or len(name) > 1000 or max(map(len, parts)) > 255 else name
+
+
+def classes_below(root: Path, sources: Iterable[Path]) -> LabelMap | None:
+    """The classes of a class file between the data's folder and its annotation files, where all agree.
+
+    Each split that is written into a folder of its own has one. The data's own folder is not looked at: what
+    it says goes before everything else anyway.
+    """
+    if find_class_file(root) is not None:
+        return None
+    folders = dict.fromkeys(folder for source in sources for folder in source.parents)
+    files = (find_class_file(folder) for folder in folders if root in folder.parents)
+    lists = [read_label_file(file)[0] for file in files if file is not None]
+    agree = bool(lists) and all(labels.names == lists[0].names for labels in lists)
+    return lists[0] if agree else None
+
+
+def declare(document: Document, labels: LabelMap) -> None:
+    """Give a document the classes of a class file: without a background what nobody drew on is ignored."""
+    document.names, document.colours = list(labels.names), list(labels.colours)
+    document.dense = not any(name.lower() in BACKGROUND_NAMES for name in labels.names)

@@ -35,7 +35,7 @@ from pixelwise.data.annotations import (
     whole,
 )
 from pixelwise.data.classes import CLASS_FILES, find_class_file
-from pixelwise.data.formats.folders import split_folder, usable_name
+from pixelwise.data.formats.folders import classes_below, declare, split_folder, usable_name
 from pixelwise.data.geometry import as_pixels, to_polygon
 from pixelwise.data.locate import ImageFinder, as_posix
 from pixelwise.data.raster import bitmap_window, box_corners
@@ -112,8 +112,10 @@ def load(root: Path) -> Document:
     if not images:
         raise DataError(_nothing(root, [place for p in problems for place in p.files]))
     _note_repeated(images, findings)
-    names, dense = _declared(folder, images)
-    return Document(images, names, problems=findings.problems(), dense=dense)
+    document = Document(images, problems=findings.problems())
+    if (labels := _declared(folder, images)) is not None:
+        declare(document, labels)
+    return document
 
 
 def tidy_name(name: str) -> str:
@@ -400,21 +402,16 @@ def _note_repeated(images: list[AnnotatedImage], findings: Findings) -> None:
             findings.add("repeated_image", message, f"{image.source.name}: {image.name}", fix)
 
 
-def _declared(folder: Path, images: list[AnnotatedImage]) -> tuple[list[str], bool]:
-    """The classes of a ``labels.txt`` that is not in the folder itself, and whether it has no background."""
+def _declared(folder: Path, images: list[AnnotatedImage]) -> LabelMap | None:
+    """The classes of a class file that is not in the folder itself."""
     if find_class_file(folder) is not None:
-        return [], False  # the folder's own one is everybody's first choice
-    parents = dict.fromkeys(parent for image in images for parent in image.source.parents)
-    below = [parent for parent in parents if folder in parent.parents]
-    lists = [read_label_file(place / "labels.txt")[0] for place in below if (place / "labels.txt").is_file()]
+        return None  # everybody's first choice
     above = folder.absolute().parent / "labels.txt"
-    if not lists and above.is_file():
+    found = classes_below(folder, (image.source for image in images))
+    if found is None and above.is_file():
         used = {shape.label for image in images for shape in image.shapes}
-        lists = [labels for labels in [_readable(above)] if labels and _covers(labels, used)]
-    if not lists or any(labels.names != lists[0].names for labels in lists):
-        return [], False
-    names = list(lists[0].names)
-    return names, not any(name.lower() in BACKGROUND_NAMES for name in names)
+        found = labels if (labels := _readable(above)) and _covers(labels, used) else None
+    return found
 
 
 def _readable(path: Path) -> LabelMap | None:

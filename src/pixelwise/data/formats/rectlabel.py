@@ -25,6 +25,7 @@ from PIL import Image
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document, Findings
 from pixelwise.data.formats import vocxml
+from pixelwise.data.formats.folders import classes_below, declare
 from pixelwise.data.geometry import as_pixels
 from pixelwise.data.raster import bitmap_window, bounds
 from pixelwise.data.sniff import files_with, first_files
@@ -80,7 +81,10 @@ def load(root: Path, *, first_pixel: int = 1) -> Document:
             f"{root}: holds no annotation file of RectLabel{f' ({found})' if found else ''}; "
             "expected an .xml for each image, in VOC's form"
         )
-    return Document(images, problems=findings.problems())
+    document = Document(images, problems=findings.problems())
+    if (labels := classes_below(folder, (image.source for image in images))) is not None:
+        declare(document, labels)
+    return document
 
 
 def tidy_name(name: str) -> str:

@@ -40,6 +40,7 @@ from pixelwise.data.annotations import (
 from pixelwise.data.classes import Classes, find_class_file, resolve_classes
 from pixelwise.data.datasets.catalogue import voc_colours
 from pixelwise.data.formats import vocxml
+from pixelwise.data.formats.folders import classes_below, declare
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.data.raster import FillRule, paint
 from pixelwise.data.sniff import files_with, first_files, text_head
@@ -165,7 +166,9 @@ def _base(root: Path) -> Path:
     """The folder itself, or the only one in it: ``VOCdevkit/VOC2012``, and what archives unpack to."""
     for _ in range(3):
         inside = [path for path in sorted(root.iterdir()) if not path.name.startswith(".")]
-        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name in _FOLDERS:
+        if len(inside) != 1 or not inside[0].is_dir():
+            break
+        if inside[0].name in _FOLDERS or inside[0].name.lower() in SPLIT_NAMES:
             break
         root = inside[0]
     return root
@@ -377,10 +380,16 @@ def _boxes(root: Path, first_pixel: int) -> Document:
         fix = "draw outlines, or export masks, to learn the shapes of things"
         message = "images with nothing but boxes, whose masks are filled rectangles"
         findings.add("only_boxes", message, folder.name, fix, count=len(images))
+    document = Document(images, problems=findings.problems())
     used = {shape.label for image in images for shape in image.shapes}
-    own = all(_OWN_STEM.fullmatch(Path(image.name).stem) for image in images) and used <= {*NAMES}
-    names, colours = (list(NAMES), list(LABELS.colours)) if own and not find_class_file(folder) else ([], [])
-    return Document(images, names, colours, findings.problems())
+    labels = classes_below(folder, (image.source for image in images))
+    if labels is None and find_class_file(folder) is None and used <= {*NAMES}:
+        # People name a few of VOC's classes as VOC does; only its own images are sure to have all of them.
+        own = all(_OWN_STEM.fullmatch(Path(image.name).stem) for image in images)
+        labels = LABELS if own else None
+    if labels is not None:
+        declare(document, labels)
+    return document
 
 
 def _split(base: Path, images: list[AnnotatedImage], findings: Findings) -> None:
