@@ -246,11 +246,25 @@ def test_the_upright_picture_is_what_was_annotated(tmp_path: Path) -> None:
 # There and back.
 
 
+LEAF = [(1.25, 1), (9, 2.5), (4, 11 + 1 / 3)]
+FACTS = {"truncated": True, "difficult": False, "pose": "Left", "fur": "rot", "n": 3, "x": 2.5, "code": "003"}
+FACTS |= {
+    "number": "12",
+    "yes": "true",
+    "two words": ["a", 1],
+    "sharp": True,
+    "pads": " a "[1:2],
+    "quoted": '"a"',
+}
+
+
 def drawn() -> list[Shape]:
     hole = (np.array([[3.0, 3], [3, 6], [6, 6], [6, 3]]),)
     ring = Ring(np.array([[1.0, 1], [9, 1], [9, 9], [1, 9]]), hole)
     return [
-        Shape("猫 & <dog>", Polygon.of([(1.25, 1), (9, 2.5), (4, 11 + 1 / 3)]), occluded=True),
+        Shape(
+            "猫 & <dog>", Polygon.of([(1.25, 1), (9, 2.5), (4, 11 + 1 / 3)]), occluded=True, attributes=FACTS
+        ),
         Shape("dog", Polygon((ring,))),
         Shape("dog", Box(2, 1, 6, 4)),
         Shape("dog", Ellipse(12, 8, 3, 2)),
@@ -272,6 +286,7 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
     assert np.array_equal(after[0].mask, before[0].mask)
     assert np.array_equal(after[0].instances, before[0].instances)
     assert [shape.occluded for shape in after[0].shapes or ()] == [True] + [False] * 7
+    assert (after[0].shapes or ())[0].attributes == FACTS
     files = sorted(path.name for path in (tmp_path / "out" / "annotations").iterdir())
     assert files == ["sub_a.xml", "sub_a_pixels0.png", "sub_a_pixels1.png"]
     write(after, tmp_path / "again", "rectlabel", images="none")

@@ -330,6 +330,7 @@ def test_polygons_of_roboflow_are_voc(tmp_path: Path) -> None:
         ("old name.jpg", "images/a.jpg"),
         ("a", "JPEGImages/a.png"),
         ("", "a.jpg"),
+        ("sub/b.jpg", "other/sub/b.jpg"),
     ],
 )
 def test_images_are_found_although_people_rename_them(tmp_path: Path, text: str, image: str) -> None:

@@ -41,7 +41,7 @@ from pixelwise.data.locate import ImageFinder, as_posix
 from pixelwise.data.raster import bitmap_window, box_corners
 from pixelwise.data.sniff import files_with, first_files, json_head, text_head
 from pixelwise.errors import DataError
-from pixelwise.io import is_image, read_label_file, write_json, write_text
+from pixelwise.io import IMAGE_SUFFIXES, is_image, read_label_file, write_json, write_text
 from pixelwise.io.documents import read_json
 from pixelwise.io.images import MAX_PIXELS
 from pixelwise.io.labelfiles import is_void
@@ -188,15 +188,10 @@ def _find_image(content: dict[str, Any], path: Path, finder: ImageFinder) -> tup
         found = finder.find(name, path.parent)
         if found is not None:
             return found, name
-    beside = (file for file in sorted(path.parent.glob(f"{_literal(path.stem)}.*")) if is_image(file))
-    found = next(beside, None)
+    beside = (path.with_suffix(end) for suffix in sorted(IMAGE_SUFFIXES) for end in (suffix, suffix.upper()))
+    found = next((file for file in beside if file.is_file()), None)
     last = name.rsplit("/", 1)[-1]
     return found, last if is_image(Path(last)) else f"{path.stem}.png"
-
-
-def _literal(stem: str) -> str:
-    """A file stem for use in a glob."""
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in stem)
 
 
 def _size(content: dict[str, Any], where: str, findings: Findings) -> tuple[int, int]:

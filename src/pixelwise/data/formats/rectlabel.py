@@ -10,7 +10,7 @@ do (``first_pixel=0`` reads them as corners), which control point of a curve ste
 and ``yolo``.
 
 Departures in writing: the width of a line and the radius of points are written as ``<width>`` and
-``<radius>``, which RectLabel does not know.
+``<radius>``, and attributes as CVAT writes them in this format; RectLabel knows neither.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from pixelwise.shapes import Bitmap, Box, Points, Polyline, Shape
 HOLDS = Holds(
     kinds=frozenset({"polygon", "bitmap", "box", "polyline", "points"}),
     occlusion=True,
+    attributes=True,
     ignored=True,
 )
 """Polygons have one ring, so that holes and several parts become pixels."""
@@ -123,6 +124,7 @@ def _save_image(image: AnnotatedImage, stem: Path) -> None:
 
 def _add(tree: Element, shape: Shape, geometry: Any, mask: int) -> None:
     item = vocxml.add_object(tree, shape.label, shape.occluded)
+    vocxml.add_attributes(item, shape.attributes)
     if isinstance(geometry, Bitmap):
         vocxml.add(vocxml.add_points(item, "pixels", np.zeros((0, 2))), "id", mask)
     elif isinstance(geometry, Polyline):

@@ -13,9 +13,10 @@ An object with several geometries is the finest of them: pixels, then outlines, 
 
 from __future__ import annotations
 
+import json
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -149,11 +150,11 @@ def _find_image(name: str, path: Path, finder: ImageFinder) -> Path | None:
     candidates = [*named, *(f"{path.stem}{end}" for end in endings)]
     for candidate in candidates:
         # The masks of a VOC folder may have the images' very names, so the folders of images come first.
-        for folder in (finder.root / "JPEGImages", finder.root / "images", path.parent):
+        for folder in (finder.root / "JPEGImages", finder.root / "images", path.parent, finder.root):
             place = Path(os.path.normpath(folder / candidate))
             if place.is_relative_to(finder.root) and os.path.isfile(place):
                 return place
-    searched = (finder.find(candidate, path.parent) for candidate in candidates)
+    searched = (finder.find(candidate, path.parent) for candidate in named)
     return next((place for place in searched if place is not None), None)
 
 
@@ -203,8 +204,8 @@ def _said(item: Element, where: str, findings: Findings) -> tuple[bool, dict[str
         elif child.tag in _MARKS:
             attributes |= {child.tag: True} if text.lower() in ("1", "true") else {}
         elif child.tag == "attributes":
-            pairs = ((_text(pair, "name"), _text(pair, "value")) for pair in child.iter("attribute"))
-            attributes |= {name: value for name, value in pairs if name}
+            pairs = ((_text(pair, "name"), pair.find("value")) for pair in child.iter("attribute"))
+            attributes |= {name: _value(value) for name, value in pairs if name}
         elif child.tag == "actions":
             attributes |= {action.tag: (action.text or "").strip() == "1" for action in child}
         elif child.tag == "part":
@@ -213,6 +214,25 @@ def _said(item: Element, where: str, findings: Findings) -> tuple[bool, dict[str
         elif not len(child) and text not in ("", "Unspecified") and child.tag not in ("name", *_GEOMETRIES):
             attributes[child.tag] = text
     return occluded, attributes
+
+
+def _value(element: Element | None) -> Any:
+    """What an attribute's text stands for: true or false, a number, else the text itself.
+
+    >>> item = Element("value"); item.text = "0003"
+    >>> _value(item)
+    '0003'
+    """
+    text = "" if element is None else (element.text or "").strip()
+    if element is not None and element.get("type") == "text":
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    flat = value if isinstance(value, list) else [value]
+    plain = all(isinstance(one, str | bool | int | float) and one == one for one in flat)
+    return value if plain and not isinstance(value, str) else text
 
 
 def _box(drawn: Element, where: str, place: _Place) -> Geometry:
@@ -361,6 +381,28 @@ def add_object(document: Element, label: str, occluded: bool = False) -> Element
     for mark, value in (("truncated", False), ("occluded", occluded), ("difficult", False)):
         add(item, mark, int(value))
     return item
+
+
+def add_attributes(item: Element, attributes: Mapping[str, Any]) -> None:
+    """VOC's marks where they stand, everything else as CVAT writes it; texts that look like values say so."""
+    others: dict[str, Any] = {}
+    for name, value in attributes.items():
+        mark = item.find(name) if name in _MARKS and value is True else None
+        pose = item.find(name) if name == "pose" and isinstance(value, str) else None
+        if mark is not None:
+            mark.text = "1"
+        elif pose is not None:
+            pose.text = _ILLEGAL.sub("", value)
+        else:
+            others[name] = value
+    if others:
+        parent = SubElement(item, "attributes")
+    for name, value in others.items():
+        pair = SubElement(parent, "attribute")
+        add(pair, "name", name)
+        add(pair, "value", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+        if isinstance(value, str) and _value(pair[-1]) != value:
+            pair[-1].set("type", "text")
 
 
 def add_box(item: Element, x0: float, y0: float, x1: float, y1: float) -> None:
