@@ -22,7 +22,10 @@ def encode_runs(mask: np.ndarray) -> np.ndarray:
     if mask.dtype == bool:
         mask = mask.view(np.uint8)
     columns = mask.T if mask.T.flags.c_contiguous else np.ascontiguousarray(mask.T)
-    return _encode(columns.reshape(-1))
+    pixels = columns.reshape(-1)
+    if pixels.dtype != np.uint8:
+        pixels = (pixels != 0).view(np.uint8)
+    return _encode(pixels, pixels[: len(pixels) // 8 * 8].view(np.uint64))
 
 
 def decode_runs(runs: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -76,26 +79,39 @@ def text_to_runs(text: str | bytes) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _encode(pixels):  # type: ignore[no-untyped-def]
-    changes = 2
+def _encode(pixels, words):  # type: ignore[no-untyped-def]
+    """``words`` are the same pixels, eight at a time: most lie inside a run and are stepped over whole."""
+    off, ones, full = np.uint64(0), np.uint64(0x0101010101010101), np.uint64(0xFFFFFFFFFFFFFFFF)
+    runs = np.empty(256, np.uint32)
+    count, start, at = 0, 0, 0
     last = False
-    for pixel in pixels:
-        on = pixel != 0
-        changes += on != last
-        last = on
-    runs = np.empty(changes, np.uint32)
-    count, length = 0, 0
-    last = False
-    for pixel in pixels:
-        on = pixel != 0
-        if on != last:
-            runs[count] = length
-            count += 1
-            length = 0
-            last = on
-        length += 1
-    runs[count] = length
-    return runs[: count + 1]
+    while at < len(pixels):
+        if at & 7 == 0:
+            word = at >> 3
+            if last:
+                while word < len(words) and (words[word] == ones or words[word] == full):
+                    word += 1
+            else:
+                while word < len(words) and words[word] == off:
+                    word += 1
+            at = word << 3
+        end = min((at | 7) + 1, len(pixels))
+        while at < end:
+            on = pixels[at] != 0
+            if on != last:
+                if count == len(runs):
+                    longer = np.empty(2 * count, np.uint32)
+                    longer[:count] = runs
+                    runs = longer
+                runs[count] = at - start
+                count += 1
+                start = at
+                last = on
+            at += 1
+    longer = np.empty(count + 1, np.uint32)
+    longer[:count] = runs[:count]
+    longer[count] = at - start
+    return longer
 
 
 @numba.njit(cache=True, nogil=True)
