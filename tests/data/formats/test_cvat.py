@@ -324,7 +324,10 @@ class TestVideo:
         """In between a straight line, after the last one until the end of the task."""
         body = track(box(0, 0) + box(4, 8)) + track(box(1, 20) + box(3, 20, outside=1), 1)
         put(tmp_path, xml(body, META.format(0, 5, "")))
-        assert places(read(tmp_path)) == {
+        data = read(tmp_path)
+        [ending] = [problem for problem in data.problems if problem.code == "open_track"]
+        assert ending.files == ("annotations.xml: track 0",)
+        assert places(data) == {
             "frame_000000": [0],
             "frame_000001": [2, 20],
             "frame_000002": [4, 20],

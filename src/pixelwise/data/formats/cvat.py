@@ -306,6 +306,10 @@ class _Reader:
             grid = [frame for frame in grid if frame in mentioned or frame in files]
         shapes: dict[int, list[Shape]] = defaultdict(list)
         for track in task.tracks:
+            if track and (last := track[-1]).shape and not last.outside and last.frame < grid[-1]:
+                message = "tracks without an end (outside), seen until the end of the task"
+                where = f"{name}: track {last.shape.track}"
+                self.findings.add("open_track", message, where, "end them in CVAT where they should end")
             for frame, shape in spread(track, grid):
                 shapes[frame].append(shape)
         for frame in grid:
@@ -316,6 +320,8 @@ class _Reader:
             image.path, image.split = file or video, task.split
             if file is None:
                 image.frame = frame
+            elif FRAME_NAME.fullmatch(file.stem):
+                image.name = file.name
             else:
                 image.name = file.relative_to(path.parent).as_posix().removeprefix("images/")
             yield image

@@ -50,11 +50,12 @@ def spread(keyframes: Sequence[Keyframe], frames: Sequence[int]) -> Iterator[tup
         first = bisect_left(frames, now.frame)
         last = len(frames) if after is None else bisect_left(frames, after.frame)
         for frame in frames[first:last]:
-            geometry = now.shape.geometry
+            shape = now.shape  # one object for all frames in which it stays: these may be many
             if after is not None and after.shape is not None and frame != now.frame:
                 share = (frame - now.frame) / (after.frame - now.frame)
-                geometry = between(geometry, after.shape.geometry, share)
-            yield frame, replace(now.shape, geometry=geometry)
+                geometry = between(shape.geometry, after.shape.geometry, share)
+                shape = shape if geometry is shape.geometry else replace(shape, geometry=geometry)
+            yield frame, shape
 
 
 def between(a: Geometry, b: Geometry, share: float) -> Geometry:
