@@ -14,6 +14,8 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -42,16 +44,18 @@ _ROLES = {
         r"overlays?|instances?|gt_instance_image|panoptic|polygons|semantic_rgb|gt_colou?r"
     ),
 }
-_MASK_SUFFIX = re.compile(
+_MASK_ENDING = re.compile(
     r"(_gtfine)?[_.-](labeltrainids|labelids|labels?|l|masks?|gt|ground_?truth|segmentation|segm?|annotation|"
     r"annot|target|matte|p|pixels0)$",
     re.IGNORECASE,
 )
-_IMAGE_SUFFIX = re.compile(r"[_.-](leftimg8bit|image|img|im|rgb|sat|photo)$", re.IGNORECASE)
+_IMAGE_ENDING = re.compile(r"[_.-](leftimg8bit|image|img|im|rgb|sat|photo)$", re.IGNORECASE)
 # Files that accompany masks in their folder and hold something else.
-_COMPANION_SUFFIX = re.compile(
-    r"[_-](instance_?ids?|instances?|colou?r|polygons|overlay|vis)$", re.IGNORECASE
+_COMPANION_NAME = re.compile(
+    r"[_-](instance_?ids?|instances?|colou?r|polygons|overlay|vis)\.[^.]+$", re.IGNORECASE
 )
+_IMAGE_SUFFIXES = tuple(IMAGE_SUFFIXES)
+_MASK_SUFFIXES = (*_IMAGE_SUFFIXES, ".npy")
 _SPLITS = "|".join(sorted(SPLIT_NAMES, key=len, reverse=True))
 _SPLIT_FIRST = re.compile(rf"({_SPLITS})(?:\d{{4}})?[_-]?(.*)")
 _SPLIT_LAST = re.compile(rf"(.+?)[_-]({_SPLITS})(?:\d{{4}})?")
@@ -74,19 +78,13 @@ class _Place(NamedTuple):
     rest: str  # the folders that say nothing, which keep equal stems apart
 
 
-class _File(NamedTuple):
-    path: str
-    place: _Place
-    stem: str
-    suffix: str
+class _Joined(NamedTuple):
+    """What belongs together, and what is left over."""
 
-    @property
-    def image_stem(self) -> str:
-        return _IMAGE_SUFFIX.sub("", self.stem)
-
-    @property
-    def mask_stem(self) -> str:
-        return _MASK_SUFFIX.sub("", self.stem)
+    pairs: list[Pair]
+    extra: list[str]  # masks that lost against another one of their image
+    images: Sequence[str]
+    masks: Sequence[str]
 
 
 def find_pairs(root: Path) -> tuple[list[Pair], list[Problem]]:
@@ -104,32 +102,39 @@ def find_pairs(root: Path) -> tuple[list[Pair], list[Problem]]:
     DataError
         There is no image, or none has a mask.
     """
-    files = _scan(root)
-    if not files:
+    folders = _scan(root)
+    if not folders:
         raise DataError(
             f"{root}: no image in this folder; expected images/ and masks/ (or another known layout)"
         )
-    images, masks, unused = _tell_apart(files)
-    joined, extra = _join(images, masks)
-    pairs, listed = _apply_lists(root, files, joined)
+    images, masks, unused = _tell_apart(folders)
+    joined = _join(images, masks)
+    pairs, listed = _apply_lists(root, chain.from_iterable(folders.values()), joined.pairs)
     if not pairs:
         raise _nothing_pairs(root, images, masks)
-    used = {name for pair in (*joined, *pairs) for name in (pair.image, pair.mask)}.union(extra)
+    used = {name for pair in pairs for name in (pair.image, pair.mask)}
 
-    def left_out(code: str, what: str, fix: str, left: Sequence[_File]) -> list[Problem]:
-        return _warning(code, what, fix, [file.path for file in left if file.path not in used])
+    def left_out(code: str, what: str, fix: str, left: Sequence[str]) -> list[Problem]:
+        return _warning(code, what, fix, [path for path in left if path not in used])
 
     problems = [
-        *left_out("unpaired_image", "images without a mask", "add the masks, or remove the images", images),
-        *left_out("unpaired_mask", "masks without an image", "add the images, or remove the masks", masks),
-        *_warning("extra_mask", "masks beyond the first of an image", "keep one mask for each image", extra),
+        *left_out(
+            "unpaired_image", "images without a mask", "add the masks, or remove the images", joined.images
+        ),
+        *left_out(
+            "unpaired_mask", "masks without an image", "add the images, or remove the masks", joined.masks
+        ),
+        *_warning(
+            "extra_mask", "masks beyond the first of an image", "keep one mask for each image", joined.extra
+        ),
         *left_out(
             "unused_image", "images outside the image folders", "move them there, or remove them", unused
         ),
         *listed,
     ]
     order = {"train": 0, "val": 1, "test": 2}
-    return sorted(pairs, key=lambda pair: (order.get(pair.split or "", 3), pair.image)), problems
+    pairs.sort(key=attrgetter("image"))
+    return sorted(pairs, key=lambda pair: order.get(pair.split or "", 3)), problems
 
 
 def has_pairs(root: Path) -> bool:
@@ -138,19 +143,19 @@ def has_pairs(root: Path) -> bool:
     return bool(images and (masks or _list_files(root)))
 
 
-def _scan(root: Path) -> list[_File]:
-    files = []
+def _scan(root: Path) -> dict[str, list[str]]:
+    """The paths of images and masks by folder; a folder without any is left out."""
+    found = {}
     for folder, names in walk_files(root):
-        place = _place(folder)
-        if place.role == "companion":
-            continue
-        for name in names:
-            stem, suffix = os.path.splitext(name)
-            if place.role == "mask" and _COMPANION_SUFFIX.search(stem):
-                continue
-            if suffix.lower() in IMAGE_SUFFIXES or (suffix == ".npy" and place.role == "mask"):
-                files.append(_File(f"{folder}/{name}" if folder else name, place, stem, suffix.lower()))
-    return files
+        role = _place(folder).role
+        if role == "mask":
+            names = [name for name in names if not _COMPANION_NAME.search(name)]
+        suffixes = _MASK_SUFFIXES if role == "mask" else _IMAGE_SUFFIXES
+        above = f"{folder}/" if folder else ""
+        paths = [above + name for name in names if name.lower().endswith(suffixes)]
+        if paths and role != "companion":
+            found[folder] = paths
+    return found
 
 
 @lru_cache(maxsize=4096)
@@ -188,87 +193,123 @@ def _role(word: str) -> str:
     return next((role for role, words in _ROLES.items() if words.fullmatch(word)), "")
 
 
-def _tell_apart(files: Sequence[_File]) -> tuple[list[_File], list[_File], list[_File]]:
+def _tell_apart(folders: Mapping[str, list[str]]) -> tuple[list[str], list[str], list[str]]:
     """(images, masks, images outside the layout)."""
-    masks = [file for file in files if file.place.role == "mask"]
+    masks = [path for folder in folders if _place(folder).role == "mask" for path in folders[folder]]
     if not masks:
+        files = list(chain.from_iterable(folders.values()))
         masks = _masks_among(files)
-        chosen = {file.path for file in masks}
-        return [file for file in files if file.path not in chosen], masks, []
-    others = [file for file in files if file.place.role != "mask"]
-    images = (
-        [file for file in others if file.place.role == "image"]
-        or [file for file in others if file.place.split]
-        or others
+        return _without(files, masks), masks, []
+    others = {folder: paths for folder, paths in folders.items() if _place(folder).role != "mask"}
+    chosen = (
+        [folder for folder in others if _place(folder).role == "image"]
+        or [folder for folder in others if _place(folder).split]
+        or list(others)
     )
-    chosen = {file.path for file in images}
-    return images, masks, [file for file in others if file.path not in chosen]
+    images = [path for folder in chosen for path in others.pop(folder)]
+    return images, masks, list(chain.from_iterable(others.values()))
 
 
-def _masks_among(files: Sequence[_File]) -> list[_File]:
+def _masks_among(files: Sequence[str]) -> list[str]:
     """The masks of a folder that holds both: by suffix, or the PNG beside a JPEG of the same stem."""
-    stems: dict[tuple[_Place, str], set[str]] = defaultdict(set)
-    for file in files:
-        stems[file.place, file.stem].add(file.suffix)
-        stems[file.place, file.image_stem].add(file.suffix)
+    suffixes: dict[tuple[_Place, str], set[str]] = defaultdict(set)
+    for path in files:
+        suffixes[_place_of(path), _stem(path)].add(_suffix(path))
+        suffixes[_place_of(path), _image_stem(path)].add(_suffix(path))
 
-    def is_mask(file: _File) -> bool:
-        if file.mask_stem != file.stem and (file.place, file.mask_stem) in stems:
+    def is_mask(path: str) -> bool:
+        place, stem, bare = _place_of(path), _stem(path), _mask_stem(path)
+        if bare != stem and (place, bare) in suffixes:
             return True
-        return file.suffix == ".png" and bool(stems[file.place, file.stem] & {".jpg", ".jpeg"})
+        return _suffix(path) == ".png" and not suffixes[place, stem].isdisjoint((".jpg", ".jpeg"))
 
-    return [file for file in files if is_mask(file)]
+    return [path for path in files if is_mask(path)]
 
 
-def _join(images: Sequence[_File], masks: Sequence[_File]) -> tuple[list[Pair], list[str]]:
-    """Pairs, from the strictest rule to the loosest, and the masks that lost against another one."""
+def _join(images: Sequence[str], masks: Sequence[str]) -> _Joined:
+    """Pair images with masks, from the strictest rule to the loosest."""
     pairs: list[Pair] = []
     extra: list[str] = []
     for place in (_same_folders, _same_split, _anywhere):
-        for image_stem, mask_stem in (("stem", "stem"), ("stem", "mask_stem"), ("image_stem", "mask_stem")):
-            free_images = _group(images, place, image_stem)
-            free_masks = _group(masks, place, mask_stem)
-            taken: set[str] = set()
-            for key in (key for key in free_images if key in free_masks):
-                candidates = sorted(free_masks[key], key=_preference)
-                if place is not _same_folders and len(free_images[key]) + len(candidates) > 2:
+        for image_stem, mask_stem in ((_stem, _stem), (_stem, _mask_stem), (_image_stem, _mask_stem)):
+            if not images or not masks:
+                break
+            first_images, more_images = _group(images, place, image_stem)
+            first_masks, more_masks = _group(masks, place, mask_stem)
+            taken: list[str] = []
+            for key in (key for key in first_images if key in first_masks):
+                image, mask, rivals = first_images[key], first_masks[key], more_masks.get(key, [])
+                if place is not _same_folders and (key in more_images or rivals):
                     continue  # equal stems in several folders: guessing would pair the wrong ones
-                image, mask = free_images[key][0], candidates[0]
-                splits = {image.place.split, mask.place.split} - {None}
-                if len(splits) > 1:
+                if rivals:
+                    mask, *rivals = sorted((mask, *rivals), key=_preference)
+                image_split, mask_split = _place_of(image).split, _place_of(mask).split
+                if image_split and mask_split and image_split != mask_split:
                     continue
-                pairs.append(Pair(image.path, mask.path, next(iter(splits), None)))
-                extra += [file.path for file in candidates[1:]]
-                taken.update((image.path, *(file.path for file in candidates)))
-            images = [file for file in images if file.path not in taken]
-            masks = [file for file in masks if file.path not in taken]
-    return pairs, extra
+                pairs.append(Pair(image, mask, image_split or mask_split))
+                extra += rivals
+                taken += (image, mask, *rivals)
+            images, masks = _without(images, taken), _without(masks, taken)
+    return _Joined(pairs, extra, images, masks)
 
 
 def _group(
-    files: Iterable[_File], place: Callable[[_Place], tuple[str | None, ...]], stem: str
-) -> dict[tuple[str | None, ...], list[_File]]:
-    groups: dict[tuple[str | None, ...], list[_File]] = defaultdict(list)
-    for file in files:
-        groups[*place(file.place), getattr(file, stem)].append(file)
-    return groups
+    files: Iterable[str], place: Callable[[str], str], stem: Callable[[str], str]
+) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The first file of every place and stem, and the others; nearly always there are none."""
+    first: dict[str, str] = {}
+    more: dict[str, list[str]] = {}
+    for path in files:
+        folder, _, name = path.rpartition("/")
+        key = place(folder) + stem(name)
+        if first.setdefault(key, path) is not path:
+            more.setdefault(key, []).append(path)
+    return first, more
 
 
-def _same_folders(place: _Place) -> tuple[str | None, ...]:
-    return place.split, place.rest
+def _without(files: Iterable[str], taken: Iterable[str]) -> list[str]:
+    taken = set(taken)
+    return [path for path in files if path not in taken]
 
 
-def _same_split(place: _Place) -> tuple[str | None, ...]:
-    return (place.split,)
+def _place_of(path: str) -> _Place:
+    return _place(path.rpartition("/")[0])
 
 
-def _anywhere(place: _Place) -> tuple[str | None, ...]:
-    return ()
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
-def _preference(mask: _File) -> tuple[bool, bool, str]:
+def _image_stem(path: str) -> str:
+    return _IMAGE_ENDING.sub("", _stem(path))
+
+
+def _mask_stem(path: str) -> str:
+    return _MASK_ENDING.sub("", _stem(path))
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+@lru_cache(maxsize=4096)
+def _same_folders(folder: str) -> str:
+    place = _place(folder)
+    return f"{place.split}/{place.rest}/"
+
+
+@lru_cache(maxsize=4096)
+def _same_split(folder: str) -> str:
+    return f"{_place(folder).split}/"
+
+
+def _anywhere(folder: str) -> str:
+    return ""
+
+
+def _preference(mask: str) -> tuple[bool, bool, str]:
     """Training ids before raw ids (Cityscapes has both), lossless pictures before other files."""
-    return "trainids" not in mask.stem.lower(), mask.suffix not in (".png", ".tif", ".tiff"), mask.path
+    return "trainids" not in _stem(mask).lower(), _suffix(mask) not in (".png", ".tif", ".tiff"), mask
 
 
 def _list_files(root: Path) -> dict[str, Path]:
@@ -282,15 +323,13 @@ def _list_files(root: Path) -> dict[str, Path]:
     return found
 
 
-def _apply_lists(
-    root: Path, files: Sequence[_File], pairs: Sequence[Pair]
-) -> tuple[list[Pair], list[Problem]]:
+def _apply_lists(root: Path, files: Iterable[str], pairs: Sequence[Pair]) -> tuple[list[Pair], list[Problem]]:
     """Give pairs the splits that list files name; folders that name splits come first."""
     lists = {} if any(pair.split for pair in pairs) else _list_files(root)
     if not lists:
         return list(pairs), []
     by_name = _index(pairs)
-    by_path = {name: file.path for file in files for name in (os.path.splitext(file.path)[0], file.path)}
+    by_path = {name: path for path in files for name in (os.path.splitext(path)[0], path)}
     chosen: list[Pair] = []
     missing: dict[str, list[str]] = {}
     for split, path in lists.items():
@@ -341,7 +380,7 @@ def _index(pairs: Sequence[Pair]) -> dict[str, Pair]:
         for path in (pair.image, pair.mask):
             bare = os.path.splitext(path)[0]
             exact |= {path: pair, bare: pair}
-            for spelling in (path, bare, _IMAGE_SUFFIX.sub("", bare), _MASK_SUFFIX.sub("", bare)):
+            for spelling in (path, bare, _IMAGE_ENDING.sub("", bare), _MASK_ENDING.sub("", bare)):
                 for tail in _tails(spelling):
                     short[tail].add(pair)
     return {name: next(iter(found)) for name, found in short.items() if len(found) == 1} | exact
@@ -377,18 +416,18 @@ def _warning(code: str, what: str, fix: str, files: Sequence[str]) -> list[Probl
     return [Problem("warning", code, message, fix, tuple(files))] if files else []
 
 
-def _nothing_pairs(root: Path, images: Sequence[_File], masks: Sequence[_File]) -> DataError:
+def _nothing_pairs(root: Path, images: Sequence[str], masks: Sequence[str]) -> DataError:
     if not masks:
         return DataError(
-            f"{root}: {len(images)} images (such as {images[0].path}) but no mask; put masks of the same "
+            f"{root}: {len(images)} images (such as {images[0]}) but no mask; put masks of the same "
             "file stem into a folder 'masks' beside 'images'"
         )
     if not images:
         return DataError(
-            f"{root}: {len(masks)} masks (such as {masks[0].path}) but no image; put the images into a "
+            f"{root}: {len(masks)} masks (such as {masks[0]}) but no image; put the images into a "
             "folder 'images' beside them"
         )
     return DataError(
-        f"{root}: none of {len(images)} images has a mask of its name (image {images[0].path}, "
-        f"mask {masks[0].path}); give both the same file stem, or a suffix such as _mask"
+        f"{root}: none of {len(images)} images has a mask of its name (image {images[0]}, "
+        f"mask {masks[0]}); give both the same file stem, or a suffix such as _mask"
     )
