@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,11 @@ class TestImages:
             put(tmp_path / name, xml(image("", "same.png")), "same.png")
         data = read(tmp_path)
         assert [(s.meta["split"], s.path.parent.name) for s in data] == [("train", "train"), ("val", "val")]
+
+    def test_the_zip_as_cvat_gives_it(self, tmp_path: Path) -> None:
+        put(tmp_path / "task", xml(image('<tag label="night"/>')), "images/a.png")
+        data = read(shutil.make_archive(str(tmp_path / "task"), "zip", tmp_path / "task"))
+        assert np.array_equal(data[0].image, picture(0, SIZE)) and data[0].meta["tags"] == {"night": True}
 
     def test_a_job_as_owner(self, tmp_path: Path) -> None:
         put(tmp_path, xml(image(""), owner="job"), "a.png")

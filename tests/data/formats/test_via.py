@@ -132,9 +132,9 @@ def drawn(data: Any) -> list[Any]:
 
 class TestBadInput:
     def test_truncated(self, tmp_path: Path) -> None:
-        path = put(tmp_path, json.dumps(annotations(record(region(label="car"))))[:-9])
+        put(tmp_path, json.dumps(annotations(record(region(label="car"))))[:-9])
         with pytest.raises(DataError, match=r"via\.json: not valid JSON"):
-            read(path, format="via")
+            read(tmp_path)
 
     def test_not_utf_8(self, tmp_path: Path) -> None:
         path = put(tmp_path, "")
@@ -440,8 +440,9 @@ class TestVersions1And2:
         put(tmp_path, table(record(region(outline, label="car"))), "via.csv")
         assert len(read(tmp_path)[0].shapes[0].geometry.rings[0].exterior) == 30000
 
-    def test_a_large_file_is_recognised_by_its_beginning(self, tmp_path: Path) -> None:
-        put(tmp_path, json.dumps(annotations(record(region(label="car")))) + " " * (5 << 20))
+    @pytest.mark.parametrize("content", [annotations(record(region(label="car"))), version_3(), project()])
+    def test_a_large_file_is_recognised_by_its_beginning(self, tmp_path: Path, content: Any) -> None:
+        put(tmp_path, json.dumps(content) + " " * (5 << 20))
         assert via.recognise(tmp_path)
 
     def test_folders_that_are_splits(self, tmp_path: Path) -> None:

@@ -31,7 +31,14 @@ _LABEL_KEYS = ("label", "class", "name", "type", "category")
 _ONLY_CLASS = "object"
 _CSV_BEGIN = re.compile(r"#?\s*filename[,;]\s*(#?file_size|size)\b.*region_shape_attributes", re.DOTALL)
 _V3_CSV_BEGIN = re.compile(r"# Exported using VGG Image Annotator|.*# CSV_HEADER = metadata_id", re.DOTALL)
-_KEYS = ({"_via_settings"}, {"_via_img_metadata"}, {"filename", "regions"}, {"pid", "vid_list"})
+_KEYS = (
+    {"_via_settings"},
+    {"_via_img_metadata"},
+    {"filename", "regions"},
+    {"filename", "base64_img_data"},
+    {"pid", "vid_list"},
+)
+_WORDS = re.compile(r'"(_via_\w+|shape_attributes|region_attributes|base64_img_data)"')
 _SCRIPT_BEGIN = re.compile(r"\s*(var\s+|let\s+|const\s+)?_via_dp\s*=")
 
 
@@ -49,6 +56,8 @@ def _is_via(path: Path, attributes: bool = False) -> bool:
     if suffix == ".js":
         return _SCRIPT_BEGIN.match(text_head(path, 200)) is not None
     head = json_head(path)
+    if head is None:  # damaged: whoever reads it as VIA can say how
+        return _WORDS.search(text_head(path, 1 << 16)) is not None
     if kind := kind_of(head):
         return attributes or kind != "attributes"
     # Of a large file only the keys near its beginning are known, whatever they belong to.
