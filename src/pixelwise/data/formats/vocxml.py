@@ -29,7 +29,7 @@ from pixelwise.data.locate import ImageFinder, as_posix
 from pixelwise.data.raster import to_bitmap
 from pixelwise.data.sniff import text_head
 from pixelwise.errors import DataError, UsageError
-from pixelwise.io import IMAGE_SUFFIXES
+from pixelwise.io import IMAGE_SUFFIXES, is_image
 from pixelwise.io.documents import read_xml
 from pixelwise.io.images import MAX_PIXELS, open_image
 from pixelwise.shapes import Bitmap, Box, Geometry, Points, Polygon, Polyline, Shape, Vertices
@@ -40,6 +40,41 @@ _MARKS = ("truncated", "difficult")
 _DRAWN = re.compile(r"<(?:polygon|cubic_bezier|line|keypoints)>\s*<x1>|<pixels>\s*<id>")
 _NO_PLACE = re.compile("^(JPEGImages|Annotations)/", re.IGNORECASE)  # folders that say nothing of an image
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class _Images:
+    """Finds the image of an XML file: the named one, else that with the file's stem.
+
+    People rename images and XML files and forget the name inside. The masks of a VOC folder may have the
+    images' very names, so the folders of images are asked before the whole tree is searched.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.finder = ImageFinder(root)
+        self.root = self.finder.root
+        self._listed: dict[Path, dict[str, Path]] = {}
+
+    def find(self, name: str, path: Path) -> Path | None:
+        folders = (self.root / "JPEGImages", self.root / "images", path.parent, self.root)
+        whole_name = Path(name).suffix.lower() in IMAGE_SUFFIXES
+        for place in (Path(os.path.normpath(folder / name)) for folder in folders if whole_name):
+            if place.is_relative_to(self.root) and os.path.isfile(place):
+                return place
+        for stem in (path.stem,) if whole_name or not name else (name, path.stem):
+            for folder in folders:
+                place = Path(os.path.normpath(folder / stem))
+                inside = place.parent.is_relative_to(self.root)
+                found = self._in(place.parent).get(place.name) if inside else None
+                if found is not None:
+                    return found
+        return self.finder.find(name, path.parent) if whole_name else None
+
+    def _in(self, folder: Path) -> dict[str, Path]:
+        """The images that lie directly in a folder, by stem."""
+        if folder not in self._listed:
+            files = sorted(folder.iterdir(), reverse=True) if folder.is_dir() else []
+            self._listed[folder] = {file.stem: file for file in files if is_image(file)}
+        return self._listed[folder]
 
 
 class _Place(NamedTuple):
@@ -88,7 +123,7 @@ def read_annotations(
     """
     if first_pixel not in (0, 1):
         raise UsageError(f"the first pixel is {first_pixel!r}; expected 1 (as VOC counts) or 0")
-    finder = ImageFinder(root)
+    finder = _Images(root)
     images: list[AnnotatedImage] = []
     for path in paths:
         where = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
@@ -122,10 +157,10 @@ def note_repeated(images: Iterable[AnnotatedImage], findings: Findings) -> None:
 
 
 def _image(
-    document: Element, path: Path, where: str, finder: ImageFinder, first_pixel: int, findings: Findings
+    document: Element, path: Path, where: str, finder: _Images, first_pixel: int, findings: Findings
 ) -> AnnotatedImage:
     given = usable_name(as_posix(_text(document, "filename")))
-    found = _find_image(given, path, finder)
+    found = finder.find(given, path)
     name = found.relative_to(finder.root).as_posix() if found else given.rsplit("/", 1)[-1] or path.stem
     if found is None and path.is_relative_to(finder.root):
         name = (path.parent.relative_to(finder.root) / name).as_posix()
@@ -133,29 +168,12 @@ def _image(
     name = _NO_PLACE.sub("", name)
     height, width = _size(document.find("size"), where, findings)
     image = AnnotatedImage(name, path, height, width, path=found, split=split)
-    place = _Place(path, finder, first_pixel, (height, width), findings)
+    place = _Place(path, finder.finder, first_pixel, (height, width), findings)
     for number, item in enumerate(document.iterfind("object"), 1):
         shape = _object(item, f"{where}: object {number}", place)
         if shape is not None:
             image.shapes.append(shape)
     return image
-
-
-def _find_image(name: str, path: Path, finder: ImageFinder) -> Path | None:
-    """The named image, else the one with the stem of the XML file: people rename both and forget the text."""
-    endings = sorted(IMAGE_SUFFIXES)
-    named = (
-        [name] if Path(name).suffix.lower() in IMAGE_SUFFIXES else [f"{name}{end}" for end in endings if name]
-    )
-    candidates = [*named, *(f"{path.stem}{end}" for end in endings)]
-    for candidate in candidates:
-        # The masks of a VOC folder may have the images' very names, so the folders of images come first.
-        for folder in (finder.root / "JPEGImages", finder.root / "images", path.parent, finder.root):
-            place = Path(os.path.normpath(folder / candidate))
-            if place.is_relative_to(finder.root) and os.path.isfile(place):
-                return place
-    searched = (finder.find(candidate, path.parent) for candidate in named)
-    return next((place for place in searched if place is not None), None)
 
 
 def _size(size: Element | None, where: str, findings: Findings) -> tuple[int, int]:
