@@ -369,6 +369,13 @@ class TestVideo:
         assert data.problems[0].code == "missing_image" and len(data.problems) == 1
         assert [int((s.mask == 1).sum()) for s in data] == [6, 6, 0]
 
+    def test_a_skeleton_that_leaves(self, tmp_path: Path) -> None:
+        joint = '<points label="1" outside="{}" points="{},2"/>'
+        shapes = "".join(f'<skeleton frame="{n}">{joint.format(n // 2, n)}</skeleton>' for n in (0, 2))
+        put(tmp_path, xml(track(shapes), META.format(0, 3, "")))
+        places = [[shape.geometry.points.tolist() for shape in sample.shapes] for sample in read(tmp_path)]
+        assert places == [[[[0, 2]]], [[[0, 2]]], []]
+
     def test_frames_of_a_video_file(self, tmp_path: Path) -> None:
         frames = [np.full((32, 48, 3), 40 * n, np.uint8) for n in range(5)]
         write_video(tmp_path / "clip.avi", frames)

@@ -234,7 +234,7 @@ class _Reader:
         if element.tag == "skeleton":
             fix = "only the visible points are kept, without the lines between them"
             self.findings.add("skeleton", "skeletons read as points", where, fix)
-            joints = [joint for joint in element.findall("points") if joint.get("outside") != "1"]
+            joints = [joint for joint in element.findall("points") if not _is_outside(joint)]
             if not joints:
                 return []
             places = np.stack([_pairs(joint, where, 1)[0] for joint in joints])
@@ -267,7 +267,7 @@ class _Reader:
         for child in element:
             try:
                 frame = whole(child.get("frame"), f"{where}: frame")
-                outside = child.get("outside") == "1"
+                outside = _is_outside(child)
                 place = f"{where}, frame {frame}"
                 shape = self._shape_of_track(child, label, outside, place)
             except DataError as error:
@@ -447,6 +447,12 @@ def _video(finder: ImageFinder, base: Path, meta: Element | None) -> Path | None
     named = finder.find(source, base) if Path(source).suffix.lower() in VIDEO_SUFFIXES else None
     videos = [path for path in base.iterdir() if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
     return named or (videos[0] if len(videos) == 1 else None)
+
+
+def _is_outside(element: Element) -> bool:
+    """Whether a shape of a track is not seen; a skeleton when none of its points is."""
+    joints = element.findall("points")
+    return element.get("outside") == "1" or (bool(joints) and all(map(_is_outside, joints)))
 
 
 def _numbers(element: Element, names: Iterable[str], where: str) -> list[float]:
