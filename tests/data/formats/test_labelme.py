@@ -240,7 +240,9 @@ def test_groups_make_instances_of_one_label(tmp_path: Path) -> None:
 def test_flags_descriptions_and_unknown_keys_are_kept(tmp_path: Path) -> None:
     one = shape("cat", TRIANGLE, description="old", difficult=False, attributes={"fur": "red", "n": 3})
     one |= {"flags": {"sharp": True, "occluded": True}, "score": 0.75, "kie_linking": [], "deep": {"a": [1]}}
-    put(tmp_path, content(one, flags={"night": True}, comment="first", text="", shoot={"iso": 100}))
+    one |= {"line_color": [0, 255, 0, 128]}  # how old versions drew it
+    more = {"comment": "first", "text": "", "shoot": {"iso": 100}, "lineColor": [0, 255, 0, 128]}
+    put(tmp_path, content(one, flags={"night": True}, **more))
     sample = read(tmp_path)[0]
     [drawn] = sample.shapes or ()
     assert drawn.attributes == {

@@ -66,8 +66,12 @@ LINE_WIDTH, POINT_SIZE = 10.0, 5.0
 
 _VERSION = "5.5.0"
 _IGNORE = "__ignore__"
-_TOP = frozenset({"version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth"})
-_OWN = frozenset({"label", "points", "group_id", "shape_type", "mask", "score", "line_width", "point_size"})
+_DISPLAY = frozenset({"lineColor", "fillColor", "line_color", "fill_color"})  # how old versions drew
+_TOP = _DISPLAY | {"version", "shapes", "imagePath", "imageData", "imageHeight", "imageWidth"}
+_OWN = _DISPLAY | {
+    *("label", "points", "group_id", "shape_type", "mask", "score"),
+    *("line_width", "point_size"),
+}
 _BROKEN_PICTURE = (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError)
 
 
