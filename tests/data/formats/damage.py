@@ -50,4 +50,3 @@ def opened(path: Path, format: str, name: Callable[[Path], str] = lambda path: p
             _ = sample.shapes, sample.mask, sample.instances
     except PixelwiseError as error:
         assert str(path) in str(error) or name(path) in str(error)
-        assert "\n" not in str(error)

@@ -145,6 +145,9 @@ def load(
     if len(document.colours) != len(document.names):
         document.colours = []
     document.problems += findings.problems()
+    if not document.names:
+        reasons = "; ".join(problem.message for problem in document.problems) or "the list is empty"
+        raise DataError(f"{root}: no category could be read ({reasons})")
     if others:
         fix = "read one of them by its own path, or choose by the option kind"
         document.problems.append(
@@ -507,7 +510,7 @@ def image_path(image: AnnotatedImage) -> str:
 def save(document: Document, path: Path, labels: LabelMap) -> None:
     """Write ``annotations/instances_{split}.json`` for each split (``default`` without splits)."""
     used = {shape.label for image in document.images for shape in image.shapes}
-    named = [name for name in labels.names if name.lower() not in BACKGROUND_NAMES]
+    named = [name for name in labels.names if name in used or name.lower() not in BACKGROUND_NAMES]
     names = [*named, *sorted(used - set(named) - {IGNORED}), *([IGNORED] if IGNORED in used else [])]
     categories = {name: number for number, name in enumerate(names, 1)}
     by_split: dict[str, list[tuple[int, AnnotatedImage]]] = defaultdict(list)

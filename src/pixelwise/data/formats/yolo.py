@@ -255,7 +255,7 @@ def _inside(root: Path, base: Path, place: str) -> Path | None:
     bare = re.sub(r"^(?:\.\.?/)+", "", place.strip().replace("\\", "/"))
     for folder, name in ((base, place.strip()), (base, bare), (root, bare)):
         path = Path(os.path.normpath(folder / name))
-        if "\0" not in name and path.is_relative_to(os.path.normpath(root)) and path.exists():
+        if "\0" not in name and path.is_relative_to(os.path.normpath(root)) and os.path.exists(path):
             return path
     return None
 
@@ -429,7 +429,7 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
     take both in one file.
     """
     used = {shape.label for image in document.images for shape in image.shapes}
-    named = [name for name in labels.names if name.lower() not in BACKGROUND_NAMES]
+    named = [name for name in labels.names if name in used or name.lower() not in BACKGROUND_NAMES]
     names = [*named, *sorted(used - set(named))]
     ids = {name: position for position, name in enumerate(names)}
     plain = all(isinstance(shape.geometry, Box) for image in document.images for shape in image.shapes)
