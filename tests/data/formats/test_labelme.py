@@ -487,6 +487,16 @@ def test_masks_without_a_background_stay_so(tmp_path: Path) -> None:
     assert np.array_equal(after[0].image, picture(0, SIZE))
 
 
+def test_names_that_a_list_of_lines_cannot_hold(tmp_path: Path) -> None:
+    shapes = [Shape(name, Box(1, i, 5, i + 1)) for i, name in enumerate(("#1", "a,b,c", "r 1 2 3"))]
+    images = [AnnotatedImage("a.png", Path(), *SIZE, shapes=shapes)]
+    before = to_dataset(Document(images), Path("nowhere"), ["r 1 2 3", "background", "#1", "a,b,c"])
+    write(before, tmp_path, "labelme", images="none")
+    after = read(tmp_path)
+    assert after.labels.names == before.labels.names and codes(after) == {"missing_image": 1}
+    assert np.array_equal(after[0].mask, before[0].mask)
+
+
 def test_what_it_writes_is_what_labelme_opens(tmp_path: Path) -> None:
     write(data_of(everything()), tmp_path, "labelme", images="none")
     document = json.loads((tmp_path / "sub" / "0.json").read_text(encoding="utf-8"))

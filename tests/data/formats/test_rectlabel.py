@@ -17,6 +17,7 @@ from pixelwise.data.geometry import signed_area
 from pixelwise.data.write import write
 from pixelwise.errors import DataError
 from pixelwise.io import write_image, write_text
+from pixelwise.labels import LabelMap
 from pixelwise.sample import Dataset
 from pixelwise.shapes import Bitmap, Box, Ellipse, Points, Polygon, Polyline, Ring, Shape
 from tests.data.folders import picture
@@ -277,12 +278,13 @@ def drawn() -> list[Shape]:
 
 def test_what_is_written_comes_back(tmp_path: Path) -> None:
     image = AnnotatedImage("sub/a.png", Path(), *SIZE, shapes=drawn())
-    before = to_dataset(Document([image]), Path("nowhere"), ["background", "dog", "猫 & <dog>"])
+    labels = LabelMap(("background", "dog", "猫 & <dog>"), ((0, 0, 0), (9, 8, 7), (1, 2, 3)))
+    before = to_dataset(Document([image]), Path("nowhere"), labels)
     report = write(before, tmp_path / "out", "rectlabel", images="none")
     assert report.losses["polygon with holes written as pixels"] == 1
     assert report.losses["ellipse written as polygon"] == 1
     after = read(tmp_path / "out")
-    assert after.labels.names == before.labels.names and codes(after) == {"missing_image": 1}
+    assert after.labels == labels and codes(after) == {"missing_image": 1}
     assert np.array_equal(after[0].mask, before[0].mask)
     assert np.array_equal(after[0].instances, before[0].instances)
     assert [shape.occluded for shape in after[0].shapes or ()] == [True] + [False] * 7

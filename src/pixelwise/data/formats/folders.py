@@ -8,7 +8,8 @@ from pathlib import Path
 from pixelwise.data.annotations import BACKGROUND_NAMES, Document
 from pixelwise.data.classes import find_class_file
 from pixelwise.data.pairing import SPLIT_NAMES
-from pixelwise.io import read_label_file
+from pixelwise.errors import DataError
+from pixelwise.io import read_label_file, write_json, write_text
 from pixelwise.labels import LabelMap
 
 
@@ -51,3 +52,19 @@ def declare(document: Document, labels: LabelMap) -> None:
     """Give a document the classes of a class file: without a background what nobody drew on is ignored."""
     document.names, document.colours = list(labels.names), list(labels.colours)
     document.dense = not any(name.lower() in BACKGROUND_NAMES for name in labels.names)
+
+
+def write_class_list(path: Path, lines: Iterable[str], labels: LabelMap) -> None:
+    """Write a class file line by line, and ``classes.json`` where lines cannot hold the names (``#1``)."""
+    write_text(path, "\n".join(lines) + "\n")
+    try:
+        same = read_label_file(path)[0].names == labels.names
+    except DataError:
+        same = False
+    if not same:
+        write_class_json(path.parent, labels)
+
+
+def write_class_json(folder: Path, labels: LabelMap) -> None:
+    """Write ``classes.json`` with names and colours, which goes before class files of other names."""
+    write_json(folder / "classes.json", {"names": labels.names, "colours": labels.colours})

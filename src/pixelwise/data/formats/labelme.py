@@ -35,13 +35,19 @@ from pixelwise.data.annotations import (
     whole,
 )
 from pixelwise.data.classes import CLASS_FILES, find_class_file
-from pixelwise.data.formats.folders import classes_below, declare, split_folder, usable_name
+from pixelwise.data.formats.folders import (
+    classes_below,
+    declare,
+    split_folder,
+    usable_name,
+    write_class_list,
+)
 from pixelwise.data.geometry import as_pixels, to_polygon
 from pixelwise.data.locate import ImageFinder, as_posix
 from pixelwise.data.raster import bitmap_window, box_corners
 from pixelwise.data.sniff import files_with, first_files, json_head, text_head
 from pixelwise.errors import DataError
-from pixelwise.io import IMAGE_SUFFIXES, is_image, read_label_file, write_json, write_text
+from pixelwise.io import IMAGE_SUFFIXES, is_image, read_label_file, write_json
 from pixelwise.io.documents import read_json
 from pixelwise.io.images import MAX_PIXELS
 from pixelwise.io.labelfiles import is_void
@@ -136,7 +142,7 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
     """Write a JSON file beside each image, and ``labels.txt`` as LabelMe's ``--labels`` takes it."""
     for image in document.images:
         write_json((path / image.name).with_suffix(".json"), _file(image))
-    write_text(path / "labels.txt", "\n".join([_IGNORE, *labels.names]) + "\n")
+    write_class_list(path / "labels.txt", [_IGNORE, *labels.names], labels)
 
 
 def _is_labelme(content: Any) -> bool:

@@ -25,7 +25,7 @@ from PIL import Image
 from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document, Findings
 from pixelwise.data.formats import vocxml
-from pixelwise.data.formats.folders import classes_below, declare
+from pixelwise.data.formats.folders import classes_below, declare, write_class_json
 from pixelwise.data.geometry import as_pixels
 from pixelwise.data.raster import bitmap_window, bounds
 from pixelwise.data.sniff import files_with, first_files
@@ -99,10 +99,10 @@ def image_path(image: AnnotatedImage) -> str:
 
 
 def save(document: Document, path: Path, labels: LabelMap) -> None:
-    """Write ``annotations/<stem>.xml``, masks beside them, and the class names as ``classes.txt``."""
+    """Write ``annotations/<stem>.xml``, masks beside them, and the classes as ``classes.json``."""
     for image in document.images:
         _save_image(image, path / "annotations" / Path(image.name).stem)
-    write_text(path / "classes.txt", "\n".join(labels.names) + "\n")
+    write_class_json(path, labels)
 
 
 def _save_image(image: AnnotatedImage, stem: Path) -> None:

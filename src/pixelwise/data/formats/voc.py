@@ -40,7 +40,7 @@ from pixelwise.data.annotations import (
 from pixelwise.data.classes import Classes, find_class_file, resolve_classes
 from pixelwise.data.datasets.catalogue import voc_colours
 from pixelwise.data.formats import vocxml
-from pixelwise.data.formats.folders import classes_below, declare
+from pixelwise.data.formats.folders import classes_below, declare, write_class_list
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.data.raster import FillRule, paint
 from pixelwise.data.sniff import files_with, first_files, text_head
@@ -52,7 +52,6 @@ from pixelwise.io import (
     read_image,
     read_mask,
     walk_files,
-    write_json,
     write_mask,
     write_text,
 )
@@ -433,9 +432,7 @@ def save(document: Document, path: Path, labels: LabelMap) -> None:
     rows = [(name, *colour) for name, colour in zip(labels.names, labels.colours, strict=True)]
     rows.append(("ignored", *VOID_COLOUR))
     lines = ["# label:color_rgb:parts:actions", *(f"{name}:{r},{g},{b}::" for name, r, g, b in rows)]
-    write_text(path / "labelmap.txt", "\n".join(lines) + "\n")
-    if any(":" in name or name.startswith("#") for name in labels.names):  # which labelmap.txt cannot hold
-        write_json(path / "classes.json", {"names": labels.names, "colours": labels.colours})
+    write_class_list(path / "labelmap.txt", lines, labels)
 
 
 def _save_image(image: AnnotatedImage, stem: str, path: Path, labels: LabelMap) -> None:
