@@ -84,7 +84,7 @@ def test_one_bad_file_among_many_is_an_error_in_the_list(tmp_path: Path) -> None
     (tmp_path / "c.json").write_bytes(b'{"shapes": "\xff"}')
     data = read(tmp_path, format="labelme")
     [problem] = data.problems
-    assert (len(data), problem.level, problem.code) == (1, "error", "unreadable")
+    assert (len(data), problem.level, problem.code) == (1, "error", "unreadable_file")
     assert [place.split(":")[0] for place in problem.files] == ["b.json", "c.json"]
 
 

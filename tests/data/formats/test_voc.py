@@ -104,8 +104,8 @@ def test_one_bad_file_among_many_is_an_error_in_the_list(tmp_path: Path) -> None
     write_text(tmp_path / "b.xml", "<annotation>")
     (tmp_path / "c.xml").write_bytes(b"<annotation><filename>\xff</filename></annotation>")
     data = read(tmp_path)
-    assert len(data) == 1 and codes(data)["unreadable"] == 2
-    assert [problem.level for problem in data.problems if problem.code == "unreadable"] == ["error"]
+    assert len(data) == 1 and codes(data)["unreadable_file"] == 2
+    assert [problem.level for problem in data.problems if problem.code == "unreadable_file"] == ["error"]
 
 
 @pytest.mark.parametrize(

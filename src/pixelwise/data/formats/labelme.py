@@ -111,7 +111,7 @@ def load(root: Path) -> Document:
                 raise
             fix = "export or save them again"
             message = "annotation files that cannot be read, left out"
-            findings.add("unreadable", message, str(error).replace(f"{folder}/", ""), fix, level="error")
+            findings.add("unreadable_file", message, str(error).replace(f"{folder}/", ""), fix, level="error")
             continue
         if _is_labelme(content):
             images.append(_image(content, path, finder, findings))
@@ -163,7 +163,7 @@ def _nothing(root: Path, places: list[str]) -> str:
     if any(map(_is_web_tool, first_files(root, [".xml"], 1))):
         return (
             f"{root}: this is the XML of MIT's LabelMe web tool, not the JSON of labelme; "
-            "convert it first, such as with datumaro (its format 'label_me')"
+            "convert it first, such as with datumaro"
         )
     found = f" ({places[0]})" if places else ""
     return f"{root}: holds no annotation file of LabelMe{found}; expected a .json beside each image"

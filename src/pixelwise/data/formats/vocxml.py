@@ -134,7 +134,7 @@ def read_annotations(
                 raise
             message = "annotation files that cannot be read, left out"
             reason = str(error).replace(f"{root}/", "")
-            findings.add("unreadable", message, reason, "export or save them again", level="error")
+            findings.add("unreadable_file", message, reason, "export or save them again", level="error")
             continue
         if document.tag != "annotation":
             findings.add("other_xml", "XML files that are not VOC's, left out", where)
