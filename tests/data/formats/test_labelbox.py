@@ -155,6 +155,7 @@ def test_rows_that_are_no_labelled_images(tmp_path: Path) -> None:
     rows = [
         row(label(), mime="application/pdf", name="b.pdf"),
         row(name="todo.png"),
+        old(name="t.png") | {"Labeled Data": {"tileLayerUrl": "https://x.test/{z}/{x}/{y}.png"}},
         old(name="c.png", Skipped=True),
         old(name="d.mp4") | {"Label": {"frames": "https://x.test/frames"}},
         upload(location={"start": 1, "end": 4}),
@@ -168,6 +169,7 @@ def test_rows_that_are_no_labelled_images(tmp_path: Path) -> None:
     assert told == {
         "rows of the kind application/pdf, left out: 1",
         "rows that nobody has labelled, left out: 1",
+        "rows of the kind tiled image, left out: 1",
         "images that were skipped in Labelbox, left out: 1",
         "videos of version 1, left out: 1",
         "marks in text, left out: 1",
@@ -371,13 +373,16 @@ def test_an_export_of_links_alone_says_what_to_do(tmp_path: Path) -> None:
 
 def test_masks_of_a_folder(tmp_path: Path) -> None:
     write_image(tmp_path / "masks" / "f1.png", DISC.astype(np.uint8) * 255)
-    put(
-        tmp_path / "data",
-        row(label(thing(mask={"url": "https://x.test/m"}), thing(feature="../f1", mask={"url": "y"}))),
-    )
+    links = [
+        thing(mask={"url": "https://x.test/m"}),
+        thing("dog", "f1", composite_mask={"url": "https://x.test/c", "color_rgb": [1, 2, 3]}),
+        thing(feature="../masks/f1", mask={"url": "y"}),
+    ]
+    put(tmp_path / "data", row(label(*links)))
     data = read(tmp_path / "data", mask_dir=tmp_path / "masks")
-    assert len(data[0].shapes or ()) == 1 and np.array_equal(data[0].mask == 1, DISC)
-    assert len(problems(data)["linked_mask"]) == 1
+    assert [shape.label for shape in data[0].shapes or ()] == ["cat", "dog"]
+    assert np.array_equal(data[0].mask == 2, DISC)
+    assert problems(data)["linked_mask"] == ("export.ndjson:1: object 3",)
 
 
 def test_fetched_once_and_kept(tmp_path: Path, server: str) -> None:

@@ -227,10 +227,11 @@ class _Reader:
         marks = label.get("annotations")
         if not isinstance(marks, dict):
             raise DataError(f"{where}: the label has no 'annotations'")
-        kind = str(media.get("mime_type") or "image")
+        tiled = isinstance(data.get("row_data"), dict)  # layers of a map instead of an address
+        kind = "tiled image" if tiled else str(media.get("mime_type") or "image")
         if isinstance(marks.get("frames"), dict):
             self._add_frames(marks, media, name, where, source)
-        elif not kind.startswith("image"):
+        elif tiled or not kind.startswith("image"):
             self.findings.add("other_media", f"rows of the kind {kind}, left out", f"{where}: {name}")
         else:
             size = _size(media, where)
@@ -303,6 +304,7 @@ class _Reader:
         if not name:
             raise DataError(f"{where}: has no 'External ID' and no 'Labeled Data'")
         label, kind = row.get("Label"), str(row.get("media_type") or "image")
+        kind = "tiled image" if isinstance(row.get("Labeled Data"), dict) else kind
         if row.get("Skipped") is True or not isinstance(label, dict):
             self.findings.add("skipped", "images that were skipped in Labelbox, left out", f"{where}: {name}")
         elif "frames" in label or kind == "video":
@@ -398,11 +400,13 @@ class _Reader:
         value = {"url": value} if isinstance(value, str) else value
         if not isinstance(value, dict):
             raise DataError(f"{where}: a mask should be an object, found {str(value)[:40]}")
+        colour = value.get("color_rgb") or value.get("colorRGB")
         if value.get("png"):
             picture: np.ndarray | None = decode_base64(value["png"], where)
+        elif (picture := self.masks.own(feature)) is not None:
+            colour = None  # a mask of its own has no others in it
         else:
-            url = _first_text(value.get("url"), value.get("instanceURI"))
-            picture = self.masks.find(feature, url, where)
+            picture = self.masks.find(_first_text(value.get("url"), value.get("instanceURI")), where)
         if picture is None:
             fix = "give mask_dir with {feature id}.png, or key_env and cache to fetch them from Labelbox"
             self.findings.add("linked_mask", "masks that are only links, left out", where, fix)
@@ -414,7 +418,6 @@ class _Reader:
             raise DataError(
                 f"{where}: a mask of {width}x{height} in an image of {image.width}x{image.height}"
             )
-        colour = value.get("color_rgb") or value.get("colorRGB")
         if colour is None:
             return to_bitmap(picture.max(2))
         wanted = finite(colour, f"{where}: colour", at_least=3)[:3]

@@ -68,18 +68,22 @@ class LinkedMasks:
         if self.mask_dir and not self.mask_dir.is_dir():
             raise DataError(f"{self.mask_dir}: no such folder; mask_dir should hold {{feature id}}.png")
 
-    def find(self, feature: str, url: str, where: str) -> np.ndarray | None:
-        """H×W×3 uint8 of a mask, or None when it is not to be had without fetching.
+    def own(self, feature: str) -> np.ndarray | None:
+        """H×W×3 uint8 of the mask of one object in ``mask_dir``, or None; DataError when it is damaged."""
+        if self.mask_dir and re.fullmatch(r"[\w-]{1,100}", feature):
+            file = self.mask_dir / f"{feature}.png"
+            if file.is_file():
+                return decode_picture(file.read_bytes(), str(file))
+        return None
+
+    def find(self, url: str, where: str) -> np.ndarray | None:
+        """H×W×3 uint8 of what is behind a link, or None when it may not be fetched.
 
         Raises
         ------
         DataError
             It is damaged, too large, or was refused; the message names the place.
         """
-        if self.mask_dir and re.fullmatch(r"[\w-]{1,100}", feature):
-            file = self.mask_dir / f"{feature}.png"
-            if file.is_file():
-                return decode_picture(file.read_bytes(), str(file))
         if self._last and self._last[0] == url:
             return self._last[1]
         stored = self._stored(url, where)

@@ -6,7 +6,7 @@ triples is a pose, of which the box is read. An empty or missing text file is an
 
 ``path`` of ``data.yaml`` is taken relative to the YAML file (Ultralytics resolves it against a folder of its
 settings), and nothing outside the data's folder is read. Coordinates are shares of the upright image, so
-the headers of images with rows are read, several at a time: 10,000 take about a second.
+the headers of images with rows are read when the data set is opened, several at a time.
 
 One ring a row: holes are written as keyholes, which the even-odd rule fills rightly here. Ultralytics
 resamples outlines to 1,000 points when it trains, which blurs keyholes.
