@@ -294,6 +294,10 @@ class Dataset(Sequence[T], Generic[T]):
         The folder it was read from.
     problems
         What listing the files found wrong, such as images without a mask.
+    files_of
+        Names the files that the sample of a record is made from, the image and the mask, without opening
+        it. Records with the same files must give the same sample: a check that finds all files as they
+        were looks at none of them again.
 
     Examples
     --------
@@ -313,6 +317,7 @@ class Dataset(Sequence[T], Generic[T]):
         splits: Sequence[str] | None = None,
         root: Path | None = None,
         problems: Sequence[Problem] = (),
+        files_of: Callable[[Any], tuple[str, str]] | None = None,
     ) -> None:
         self.records = records
         self.open_record = open_record
@@ -320,6 +325,7 @@ class Dataset(Sequence[T], Generic[T]):
         self.name = name
         self.root = root
         self.problems = tuple(problems)
+        self.files_of = files_of
         self._splits = splits
 
     def __len__(self) -> int:
@@ -368,6 +374,7 @@ class Dataset(Sequence[T], Generic[T]):
             splits=None if self._splits is None else [self._splits[i] for i in indices],
             root=self.root,
             problems=self.problems,
+            files_of=self.files_of,
         )
 
     def __repr__(self) -> str:

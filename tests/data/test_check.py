@@ -1,10 +1,12 @@
 """The data doctor: what it counts, what it finds, what it remembers."""
 
+import importlib
 import json
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -423,3 +425,259 @@ class TestMemory:
             check(read(street(tmp_path)), progress=stop)
         reads = self.count_reads(monkeypatch)
         assert check(read(tmp_path)).ok and reads == []
+
+
+def rewrite(root: Path) -> None:
+    """Other ids in as many bytes, at another time."""
+    path = root / "masks" / "val" / "000.npy"
+    size = path.stat().st_size
+    np.save(path, np.zeros((12, 16), np.uint8))
+    os.utime(path, ns=(1, 1))
+    assert path.stat().st_size == size
+
+
+def copy_back(root: Path) -> None:
+    """Other ids in as many bytes, with the time of the file before."""
+    path = root / "masks" / "val" / "000.npy"
+    before = path.stat()
+    np.save(path, np.zeros((12, 16), np.uint8))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+
+def add_pair(root: Path) -> None:
+    add(root, "images/val/new.png", "masks/val/new.png", 70)
+
+
+def remove_pair(root: Path) -> None:
+    (root / "images" / "train" / "001.png").unlink()
+    (root / "masks" / "train" / "001.png").unlink()
+
+
+def move_to_train(root: Path) -> None:
+    for kind in ("images", "masks"):
+        (root / kind / "val" / "001.png").rename(root / kind / "train" / "moved.png")
+
+
+def swap_names(root: Path) -> None:
+    """The same files, with the masks of two images exchanged."""
+    first, second, aside = (root / "masks" / "train" / f"{name}.png" for name in ("000", "001", "aside"))
+    first.rename(aside)
+    second.rename(first)
+    aside.rename(second)
+
+
+def damage(root: Path) -> None:
+    path = root / "images" / "train" / "002.png"
+    path.write_bytes(path.read_bytes()[:60])
+
+
+def rename_class(root: Path) -> None:
+    write_text(root / "classes.txt", "road\nlorry\nsky\n")
+
+
+def leave_lonely(root: Path) -> None:
+    add(root, "images/train/lonely.png", None, 50)
+
+
+def list_files(root: Path) -> None:
+    """Other splits for files that stay where they are."""
+    for kind in ("images", "masks"):
+        for split in ("train", "val"):
+            (root / kind / split).rename(root / kind / f"part of {split}")
+
+
+class TestReportMemory:
+    @pytest.fixture
+    def root(self, tmp_path: Path) -> Path:
+        """A folder whose report has everything in it: splits, sizes, warnings and errors."""
+        root = street(tmp_path / "street")
+        (root / "masks" / "val" / "000.png").unlink()
+        write_raw(root / "masks" / "val" / "000.npy", ids(4))
+        add(root, "images/val/unpaired.png", None, 9)
+        write_image(root / "images" / "train" / "wide.png", picture(30, (12, 20)))
+        write_raw(root / "masks" / "train" / "wide.png", ids(30, (10, 20)) + 4)
+        return root
+
+    @pytest.fixture
+    def looked(self, monkeypatch: pytest.MonkeyPatch) -> list[Dataset[Sample]]:
+        """The data sets whose samples a check has gone through."""
+        module = importlib.import_module("pixelwise.data.check")  # the package has a function of its name
+        original, seen = module._look_at_all, []
+
+        def counted(dataset: Dataset[Sample], *rest: Any) -> object:
+            seen.append(dataset)
+            return original(dataset, *rest)
+
+        monkeypatch.setattr(module, "_look_at_all", counted)
+        return seen
+
+    def test_a_remembered_report_equals_a_fresh_one(self, root: Path, looked: list[Dataset[Sample]]) -> None:
+        first = check(read(root))
+        assert {problem.code for problem in first.problems} >= {"size_mismatch", "unknown_values"}
+        assert len(looked) == 1
+        again = check(read(root))
+        assert len(looked) == 1
+        fresh = check(read(root), cache=False)
+        for report in (first, again):
+            assert report.to_dict() == fresh.to_dict()
+            assert report.text() == fresh.text()
+            assert report.problems == fresh.problems
+            for split in ("train", "val"):
+                weights = report.class_weights(split)
+                assert weights.dtype == np.float32
+                assert weights.tolist() == fresh.class_weights(split).tolist()
+                assert report.splits[split].sizes == fresh.splits[split].sizes
+                assert report.splits[split].pixels.dtype == np.int64
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            rewrite,
+            copy_back,
+            add_pair,
+            remove_pair,
+            move_to_train,
+            swap_names,
+            damage,
+            rename_class,
+            leave_lonely,
+            list_files,
+        ],
+    )
+    def test_a_change_is_never_missed(self, root: Path, change: Callable[[Path], None]) -> None:
+        before = check(read(root))
+        assert check(read(root)).to_dict() == before.to_dict()
+        change(root)
+        fresh = check(read(root), cache=False)
+        for _ in range(2):  # the second one is remembered
+            found = check(read(root))
+            assert found.to_dict() == fresh.to_dict()
+            assert found.class_weights().tolist() == fresh.class_weights().tolist()
+        if change is not swap_names:
+            assert found.to_dict() != before.to_dict()
+
+    def test_undoing_a_change_brings_the_first_report_back(self, root: Path) -> None:
+        before = check(read(root))
+        add_pair(root)
+        check(read(root))
+        for kind in ("images", "masks"):
+            (root / kind / "val" / "new.png").unlink()
+        assert check(read(root)).to_dict() == before.to_dict()
+
+    def test_other_classes_and_mappings_have_their_own(self, root: Path) -> None:
+        check(read(root))
+        two = ["road", "car"]
+        for options in ({"labels": two}, {"labels": two, "mapping": {2: 255}}, {"mapping": {2: 1}}, {}):
+            for _ in range(2):
+                found = check(read(root, **options))
+                assert found.to_dict() == check(read(root, **options), cache=False).to_dict()
+
+    @pytest.mark.parametrize("name", ["inspection._CACHE_VERSION", "check_memory.__version__"])
+    def test_another_version_looks_again(
+        self, root: Path, looked: list[Dataset[Sample]], monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        check(read(root))
+        monkeypatch.setattr(f"pixelwise.data.{name}", "other")
+        assert check(read(root)).to_dict() == check(read(root), cache=False).to_dict()
+        assert len(looked) == 3
+
+    def test_what_the_reader_found_wrong_is_not_remembered(
+        self, root: Path, looked: list[Dataset[Sample]]
+    ) -> None:
+        check(read(root))
+        leave_lonely(root)
+        (problem,) = (p for p in check(read(root)).problems if p.code == "unpaired_image")
+        assert "images/train/lonely.png" in problem.files
+        assert len(looked) == 1  # for no file of a sample has changed
+
+    def test_splits_do_not_get_the_report_of_the_whole(self, root: Path) -> None:
+        whole = check(read(root)).to_dict()
+        part = check(read(root, split="val"))
+        assert list(part.splits) == ["val"] and part.splits["val"].images == 2
+        assert check(read(root)).to_dict() == whole
+        assert len(check(read(root)[:2]).splits) == 1
+
+    def test_the_same_files_in_other_splits_are_another_report(self, root: Path) -> None:
+        data = read(root)
+        check(data)
+        swapped = ["train" if split == "val" else "val" for split in data.split_of_each or ()]
+        other = Dataset(
+            data.records,
+            data.open_record,
+            data.labels,
+            splits=swapped,
+            root=data.root,
+            files_of=data.files_of,
+        )
+        assert check(other).splits["val"].images == 5
+
+    def test_a_missing_file_is_looked_for_every_time(self, root: Path, looked: list[Dataset[Sample]]) -> None:
+        data = read(root)
+        (root / "images" / "train" / "000.png").unlink()
+        for _ in range(2):
+            assert "unreadable_image" in by_code(check(data))
+        assert len(looked) == 2
+        write_image(root / "images" / "train" / "000.png", picture(0))
+        assert "unreadable_image" not in by_code(check(data))
+
+    def test_progress_of_a_remembered_report(self, root: Path) -> None:
+        seen: list[tuple[int, int]] = []
+        check(read(root))
+        check(read(root), progress=lambda done, total: seen.append((done, total)))
+        assert seen == [(7, 7)]
+
+    @pytest.mark.parametrize("content", ["", "{", "[1]", '"a"', '{"rests on": 3}'])
+    def test_a_damaged_report_is_replaced(
+        self, root: Path, empty_cache: Path, looked: list[Dataset[Sample]], content: str
+    ) -> None:
+        first = check(read(root))
+        (path,) = empty_cache.rglob("*.report")
+        path.write_text(content)
+        assert check(read(root)).to_dict() == check(read(root)).to_dict() == first.to_dict()
+        assert len(looked) == 2
+
+    def test_a_report_of_another_shape_is_replaced(self, root: Path, empty_cache: Path) -> None:
+        first = check(read(root))
+        (path,) = empty_cache.rglob("*.report")
+        kept = json.loads(path.read_text())
+        for splits in ([], {"train": 3}, {"train": {"pixels": "many"}}):
+            path.write_text(json.dumps(kept | {"splits": splits}))
+            assert check(read(root)).to_dict() == first.to_dict()
+
+    def test_deleting_the_facts_has_everything_looked_at_again(
+        self, root: Path, empty_cache: Path, looked: list[Dataset[Sample]]
+    ) -> None:
+        check(read(root))
+        (facts,) = empty_cache.rglob("*.json")
+        facts.unlink()
+        check(read(root))
+        assert len(looked) == 2 and facts.is_file()
+
+    def test_without_cache_a_remembered_report_is_not_used(
+        self, root: Path, looked: list[Dataset[Sample]]
+    ) -> None:
+        check(read(root))
+        check(read(root), cache=False)
+        assert len(looked) == 2
+
+    def test_an_interrupted_check_leaves_no_report(self, root: Path, empty_cache: Path) -> None:
+        def stop(done: int, total: int) -> None:
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            check(read(root), progress=stop)
+        assert not list(empty_cache.rglob("*.report"))
+
+    def test_a_file_that_changes_during_the_check_is_noticed_next_time(self, root: Path) -> None:
+        def change(done: int, total: int) -> None:
+            if done == total:
+                rewrite(root)
+
+        check(read(root), progress=change)
+        assert check(read(root)).to_dict() == check(read(root), cache=False).to_dict()
+
+    def test_without_names_of_files_there_is_no_report_to_keep(self, root: Path, empty_cache: Path) -> None:
+        data = read(root)
+        check(Dataset(data.records, data.open_record, data.labels, root=root))
+        assert not list(empty_cache.rglob("*.report")) and list(empty_cache.rglob("*.json"))

@@ -395,3 +395,11 @@ def test_large_folders_hold_light_records(tmp_path: Path) -> None:
     data = read(tmp_path, labels=LABELS)
     assert data.records[0] == ("images/a.png", "masks/a.png", None)
     assert isinstance(data.labels, LabelMap)
+
+
+def test_the_files_of_a_record_are_named_without_opening_it(tmp_path: Path) -> None:
+    data = read(street(tmp_path))
+    for some in (data, data.select("val"), data[1:3]):
+        assert some.files_of is not None
+        named = [some.files_of(record) for record in some.records]
+        assert named == [(str(sample.path), str(sample.meta["mask_path"])) for sample in some]

@@ -2,7 +2,8 @@
 
 The questions it answers are the ones that users of segmentation libraries ask most: masks of 0 and 255,
 ids out of range, sizes that differ, classes that never occur, the same image in train and val. How files
-are looked at is in :mod:`pixelwise.data.inspection`, what comes out in :mod:`pixelwise.data.check_report`.
+are looked at is in :mod:`pixelwise.data.inspection`, what comes out in :mod:`pixelwise.data.check_report`,
+and how that is remembered in :mod:`pixelwise.data.check_memory`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from pixelwise.data.check_memory import ReportMemory
 from pixelwise.data.check_report import CheckReport, SplitSummary, plural
 from pixelwise.data.inspection import Facts, Memory, inspect_all
 from pixelwise.data.suspicion import KINDS
@@ -38,7 +40,7 @@ def check(
         Remember what was seen, under ``$XDG_CACHE_HOME/pixelwise`` (``~/.cache/pixelwise``), so that a
         second check looks only at files that have changed.
     progress
-        Called with (samples done, samples in all) after each.
+        Called with (samples done, samples in all) after each; once when no file has changed.
 
     Returns
     -------
@@ -59,6 +61,22 @@ def check(
     >>> report.ok, report.splits["all"].pixels.tolist(), report.splits["all"].ignored
     (True, [1, 2], 1)
     """
+    memory = ReportMemory.of(dataset) if cache else None
+    found = memory.recall() if memory is not None else None
+    if found is None:
+        found = _look_at_all(dataset, cache, progress)
+        if memory is not None:
+            memory.keep(*found)
+    elif progress is not None:
+        progress(len(dataset), len(dataset))
+    splits, problems = found
+    problems = sorted((*dataset.problems, *problems), key=lambda problem: problem.level != "error")
+    return CheckReport(dataset.name, dataset.root, dataset.labels, splits, tuple(problems))
+
+
+def _look_at_all(
+    dataset: Dataset[Sample], cache: bool, progress: Callable[[int, int], None] | None
+) -> tuple[dict[str, SplitSummary], list[Problem]]:
     parts = {name: dataset.select(name) for name in dataset.splits} or {"all": dataset}
     memory = Memory.of(dataset) if cache else None
     findings = _Findings(dataset.labels, dataset.root, parts)
@@ -73,8 +91,7 @@ def check(
     finally:  # a long check that is interrupted goes on where it stopped
         if memory is not None:
             memory.save()
-    problems = sorted((*dataset.problems, *findings.problems()), key=lambda problem: problem.level != "error")
-    return CheckReport(dataset.name, dataset.root, dataset.labels, findings.splits, tuple(problems))
+    return findings.splits, list(findings.problems())
 
 
 class _Findings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ import numpy as np
 
 from pixelwise.errors import DataError, Problem
 from pixelwise.labels import LabelMap
+
+_COUNTS = ("pixels", "images_with", "pixels_around")
 
 
 @dataclass
@@ -68,6 +70,19 @@ class SplitSummary:
         below = np.cumsum([self.sizes[size] for size in ordered])
         median = ordered[int(np.searchsorted(below, (below[-1] + 1) // 2))]
         return {"min": ordered[0], "median": median, "max": ordered[-1]}
+
+    def to_json(self) -> dict[str, Any]:
+        """Every number, for :meth:`from_json`; :meth:`to_dict` is what people read."""
+        counts = {name: getattr(self, name).tolist() for name in _COUNTS}
+        sizes = [(height, width, images) for (height, width), images in self.sizes.items()]
+        return vars(self) | counts | {"sizes": sizes}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SplitSummary:
+        """What :meth:`to_json` gave, after its way through JSON."""
+        counts = {name: np.array(values[name], np.int64) for name in _COUNTS}
+        sizes = Counter({(height, width): images for height, width, images in values["sizes"]})
+        return cls(**{**values, **counts, "sizes": sizes, "shapes": Counter(values["shapes"])})
 
     def to_dict(self, labels: LabelMap) -> dict[str, Any]:
         """All of it, ready for JSON."""

@@ -27,7 +27,7 @@ from pixelwise.errors import PixelwiseError, UsageError
 from pixelwise.io import UnknownValuesError, is_image, verify_image, write_text
 from pixelwise.sample import Dataset, Sample
 
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3  # of the facts: another one forgets all
 _PER_TASK = 32
 _TASKS_AHEAD = 64
 _COUNTED_AT_ONCE = 1 << 20
@@ -101,13 +101,9 @@ class Memory:
 
     @classmethod
     def of(cls, dataset: Dataset[Any]) -> Memory | None:
-        """The memory of a data set, told from others by how its samples are made; None if nobody can tell."""
-        try:
-            making = pickle.dumps((_CACHE_VERSION, dataset.open_record, dataset.labels.to_dict()))
-        except (pickle.PicklingError, AttributeError, TypeError):
-            return None
-        name = hashlib.blake2b(making, digest_size=12).hexdigest()
-        return cls(cache_folder() / "check" / f"{name}.json")
+        """The memory of a data set; None if nobody can tell how its samples are made."""
+        path = memory_file(dataset)
+        return None if path is None else cls(path)
 
     def recall(self, key: str, stamp: list[int]) -> Facts | None:
         """What was seen of a record, unless its files have changed since."""
@@ -125,6 +121,15 @@ class Memory:
             return
         with suppress(PixelwiseError):  # a cache that cannot be written costs time next time, nothing else
             write_text(self.path, json.dumps(self._known, separators=(",", ":")))
+
+
+def memory_file(dataset: Dataset[Any]) -> Path | None:
+    """Where the facts are kept, a file for each way of making samples (classes, values); None if unclear."""
+    try:
+        making = pickle.dumps((_CACHE_VERSION, dataset.open_record, dataset.labels.to_dict()))
+    except (pickle.PicklingError, AttributeError, TypeError):
+        return None
+    return cache_folder() / "check" / f"{hashlib.blake2b(making, digest_size=12).hexdigest()}.json"
 
 
 def cache_folder() -> Path:
@@ -166,7 +171,7 @@ def _inspect_one(dataset: Dataset[Sample], index: int, memory: Memory | None) ->
             f"check looks at images with masks, and {dataset.name} holds {type(sample).__name__}s"
         )
     mask_path = sample.meta.get("mask_path")
-    stamp = _stamp(sample.path, mask_path) if memory is not None else None
+    stamp = file_stamp(sample.path, mask_path) if memory is not None else None
     if memory is None or stamp is None:
         facts = _look(sample)
     else:
@@ -178,13 +183,19 @@ def _inspect_one(dataset: Dataset[Sample], index: int, memory: Memory | None) ->
     return Seen(str(sample.path or ""), str(mask_path or ""), facts)
 
 
-def _stamp(*paths: Path | None) -> list[int] | None:
-    """Size and time of the files, or None when one is missing."""
+def file_stamp(*paths: str | Path | None) -> list[int] | None:
+    """Size and times of files, or None when one is missing.
+
+    The time of the last change of any kind is among them: an older version that is copied back may well
+    have the size and the time of the newer one.
+    """
     try:
         stats = [os.stat(path) for path in paths if path is not None]
     except OSError:
         return None
-    return [n for s in stats for n in (s.st_size, s.st_mtime_ns)] if len(stats) == len(paths) else None
+    if len(stats) != len(paths):
+        return None
+    return [number for s in stats for number in (s.st_size, s.st_mtime_ns, s.st_ctime_ns)]
 
 
 def _look(sample: Sample) -> Facts:
