@@ -41,7 +41,10 @@ def photos(tmp_path):
     return folder
 
 
-@pytest.mark.parametrize("verb", ["demo", "check", "models", "train", "evaluate", "predict"])
+VERBS = ["demo", "check", "convert", "datasets", "models", "train", "evaluate", "predict"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help_with_an_example(pixelwise, verb):
     code, out, _ = pixelwise(verb, "--help")
     assert code == 0
@@ -83,6 +86,70 @@ def test_check_bad_data_exits_with_three(pixelwise, shapes, tmp_path):
     code, out, _ = pixelwise("check", broken)
     assert code == 3
     assert "77" in out
+
+
+def test_check_writes_a_page(pixelwise, shapes, tmp_path):
+    page = tmp_path / "page.html"
+    assert pixelwise("check", shapes, "--report", page, "--samples", 3)[0] == 0
+    text = page.read_text(encoding="utf-8")
+    assert text.count('<img src="data:image/') == 6  # three samples, each as it is and with its labels
+    assert "square" in text and "<script" not in text
+
+
+def test_convert_there_and_back(pixelwise, shapes, tmp_path):
+    arguments = ("--split", 0.5, "--map", "square=shape", "--map", "disc=shape")
+    code, text, _ = pixelwise("convert", shapes, tmp_path / "coco", "--to", "coco", *arguments, "--json")
+    document = json.loads(text)
+    assert code == 0
+    assert document["losses"] == {} and document["images"] > 1
+    code, text, _ = pixelwise("check", tmp_path / "coco", "--json")
+    found = json.loads(text)
+    assert found["labels"]["names"] == ["background", "shape"]
+    assert abs(found["splits"]["train"]["images"] - found["splits"]["val"]["images"]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("--to", "cocoo"), 2, "unknown format 'cocoo': did you mean 'coco'?"),
+        (("--to", "coco", "--map", "square"), 2, "--map square: expected OLD=NEW"),
+        (("--to", "coco", "--map", "sqare=x"), 2, "unknown class 'sqare': did you mean 'square'?"),
+        (("--to", "coco", "--split", "80"), 2, "expected the share of images to train on"),
+        (("--to", "coco", "--images", "move"), 2, "unknown way with images 'move'"),
+        (("--to", "coco", "--read", "colour=1"), 2, "unknown option of the format masks 'colour'"),
+        (("--to", "coco", "--format", "via"), 3, "holds no file of VIA"),
+    ],
+)
+def test_convert_explains_what_is_wrong(pixelwise, shapes, tmp_path, arguments, code, message):
+    found, _, err = pixelwise("convert", shapes, tmp_path / "out", *arguments)
+    assert found == code
+    assert message in err and len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("format", ["labelme", "cvat", "coco"])
+def test_predictions_to_correct(pixelwise, photos, run, tmp_path, format):
+    """What the model says, as shapes: read again they give nearly the same pixels."""
+    from pixelwise.data import read
+    from pixelwise.io import read_mask
+
+    out = tmp_path / "out"
+    options = ("--annotations", format, "--tolerance", 0)
+    code, text, _ = pixelwise("predict", photos, "--model", run, "--out", out, *options, "--json")
+    assert code == 0 and json.loads(text)["annotations"]["images"] == 5
+    data = read(out / format)
+    masks = {p.stem: read_mask(p) for p in out.rglob("*.png") if format not in p.parts}
+    names = ("background", "square", "disc")
+    for sample in data:
+        found = np.array([names.index(name) if name in names else 0 for name in data.labels.names])
+        np.testing.assert_array_equal(found[sample.mask], masks[sample.name])
+
+
+def test_an_annotation_format_that_is_none(pixelwise, photos, run, tmp_path):
+    options = ("--out", tmp_path / "out", "--annotations", "cvta")
+    code, _, err = pixelwise("predict", photos, "--model", run, *options)
+    assert code == 2 and "unknown format 'cvta': did you mean 'cvat'?" in err
+    assert not (tmp_path / "out").exists()
 
 
 def test_predict_a_folder(pixelwise, photos, run, tmp_path):

@@ -11,7 +11,7 @@ from pixelwise.errors import DataError, Problem, UsageError
 from pixelwise.evaluation import Evaluation, ImageScore
 from pixelwise.labels import LabelMap
 from pixelwise.metrics import ConfusionMatrix
-from pixelwise.report import write_evaluation_report, write_run_report
+from pixelwise.report import write_check_report, write_evaluation_report, write_run_report
 from pixelwise.sample import Dataset, Sample
 
 LABELS = LabelMap(("road & <kerb>", "car", "sky"))
@@ -225,3 +225,39 @@ def test_mistakes_take_one_sentence(run, tmp_path):
     with pytest.raises(DataError, match=r"plan.json: expected a JSON object, found list"):
         write_run_report(run)
     assert not (run / "report.html").exists()
+
+
+class TestCheckPage:
+    def dataset(self, root):
+        from pixelwise.data.annotations import AnnotatedImage, Document, to_dataset
+        from pixelwise.io import write_image
+        from pixelwise.shapes import Box, Polygon, Shape
+
+        crossing = Polygon.of([(2, 2), (20, 20), (20, 2), (2, 20)])
+        images = []
+        for number in range(6):
+            path = root / f"{number}.png"
+            write_image(path, np.full((24, 32, 3), 40 * number, np.uint8))
+            geometry = crossing if number == 4 else Box(2, 2, 20, 20)
+            images.append(
+                AnnotatedImage(path.name, root / "all.json", 24, 32, [Shape("car & <van>", geometry)])
+            )
+            images[-1].path = path
+        return to_dataset(Document(images), root)
+
+    def test_suspicious_shapes_come_first(self, tmp_path):
+        data = self.dataset(tmp_path)
+        found = check(data)
+        page = Page(write_check_report(found, data, tmp_path / "page.html", samples=3))
+        assert page.images == 6 and not page.open and not page.scripts
+        assert page.text.index("Suspicious shapes 4.png") < page.text.index("Samples")
+        assert "shapes whose outline crosses itself: 1" in page.text
+        assert "car & <van>" in page.text
+        assert all(address.startswith("data:image/") for address in page.addresses)
+
+    def test_images_that_cannot_be_read_are_left_out(self, tmp_path):
+        data = self.dataset(tmp_path)
+        (tmp_path / "0.png").write_bytes(b"no image")
+        page = Page(write_check_report(check(data), data, tmp_path / "page.html"))
+        assert page.images == 2 * 5
+        assert "cannot be read" in page.text
