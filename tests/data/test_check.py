@@ -503,7 +503,7 @@ class TestReportMemory:
     def looked(self, monkeypatch: pytest.MonkeyPatch) -> list[Dataset[Sample]]:
         """The data sets whose samples a check has gone through."""
         module = importlib.import_module("pixelwise.data.check")  # the package has a function of its name
-        original, seen = module._look_at_all, []
+        original, seen = module._look_at_all, list[Dataset[Sample]]()
 
         def counted(dataset: Dataset[Sample], *rest: Any) -> object:
             seen.append(dataset)
@@ -573,12 +573,19 @@ class TestReportMemory:
                 found = check(read(root, **options))
                 assert found.to_dict() == check(read(root, **options), cache=False).to_dict()
 
-    @pytest.mark.parametrize("name", ["inspection._CACHE_VERSION", "check_memory.__version__"])
+    @pytest.mark.parametrize(
+        ("name", "other"), [("inspection._CACHE_VERSION", 0), ("check_memory._CONCLUSIONS", [Path(__file__)])]
+    )
     def test_another_version_looks_again(
-        self, root: Path, looked: list[Dataset[Sample]], monkeypatch: pytest.MonkeyPatch, name: str
+        self,
+        root: Path,
+        looked: list[Dataset[Sample]],
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        other: object,
     ) -> None:
         check(read(root))
-        monkeypatch.setattr(f"pixelwise.data.{name}", "other")
+        monkeypatch.setattr(f"pixelwise.data.{name}", other)
         assert check(read(root)).to_dict() == check(read(root), cache=False).to_dict()
         assert len(looked) == 3
 
@@ -641,7 +648,8 @@ class TestReportMemory:
         first = check(read(root))
         (path,) = empty_cache.rglob("*.report")
         kept = json.loads(path.read_text())
-        for splits in ([], {"train": 3}, {"train": {"pixels": "many"}}):
+        shapes: tuple[object, ...] = ([], {"train": 3}, {"train": {"pixels": "many"}})
+        for splits in shapes:
             path.write_text(json.dumps(kept | {"splits": splits}))
             assert check(read(root)).to_dict() == first.to_dict()
 

@@ -14,20 +14,21 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-from pixelwise import __version__
 from pixelwise.data.check_report import SplitSummary
 from pixelwise.data.inspection import file_stamp, memory_file
 from pixelwise.errors import PixelwiseError, Problem
 from pixelwise.io import write_text
 from pixelwise.sample import Dataset
 
+_CONCLUSIONS = [Path(__file__).with_name(name) for name in ("check.py", "check_report.py", "suspicion.py")]
+
 
 class ReportMemory:
     """The findings of one check, beside the facts about every sample that they sum up.
 
     They rest on the names, sizes and times of all files and their splits, on how samples are made, on the
-    version of pixelwise, and on the file of facts: who deletes that has everything looked at again. What
-    the reader found wrong is no part of them, and always comes from the reader.
+    code that draws the conclusions, and on the file of facts: who deletes that has everything looked at
+    again. What the reader found wrong is no part of them, and always comes from the reader.
     """
 
     def __init__(self, facts: Path, state: str) -> None:
@@ -52,7 +53,11 @@ class ReportMemory:
             kept = json.loads(self.path.read_text(encoding="utf-8"))
             if kept["rests on"] == [self._state, file_stamp(self._facts)]:
                 splits = {name: SplitSummary.from_json(values) for name, values in kept["splits"].items()}
-                return splits, [Problem(*values, tuple(files)) for *values, files in kept["problems"]]
+                problems = [
+                    Problem(level, code, message, fix, tuple(files))
+                    for level, code, message, fix, files in kept["problems"]
+                ]
+                return splits, problems
         return None
 
     def keep(self, splits: dict[str, SplitSummary], problems: Sequence[Problem]) -> None:
@@ -68,9 +73,10 @@ class ReportMemory:
 
 def _state(dataset: Dataset[Any]) -> str | None:
     """Stands for all files as they are; None if the data set cannot name them, or one is missing."""
-    if dataset.files_of is None:
+    code = file_stamp(*_CONCLUSIONS)
+    if dataset.files_of is None or code is None:
         return None
-    state = hashlib.blake2b(repr((__version__, dataset.root, dataset.split_of_each)).encode(), digest_size=16)
+    state = hashlib.blake2b(repr((code, dataset.root, dataset.split_of_each)).encode(), digest_size=16)
     for record in dataset.records:
         files = dataset.files_of(record)
         stamp = file_stamp(*files)
