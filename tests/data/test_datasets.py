@@ -75,7 +75,8 @@ def missing_paths(name: str, root: Path) -> set[str]:
 
 class TestEveryDataSet:
     def test_has_a_look_alike(self) -> None:
-        images = {key for key, info in CATALOGUE.items() if info.task == "image"}
+        # 2D-3D-S is tested beside the clouds that it belongs to.
+        images = {key for key, info in CATALOGUE.items() if info.task == "image"} - {"2d3ds"}
         assert images == LOOK_ALIKES.keys()
 
     def test_describes_itself(self, name: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from pixelwise.data.geometry import as_pixels, keyhole, to_polygon
-from pixelwise.shapes import Geometry, Polygon, Ring, Shape
+from pixelwise.shapes import Box, Ellipse, Geometry, Polygon, Ring, Shape
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Holds:
         Names of geometries: polygon, bitmap, box, ellipse, polyline, points.
     turned_boxes, turned_ellipses
         Whether they may be rotated.
+    only_circles
+        Whether an ellipse must have one radius.
     holes
         Whether polygons may have holes.
     parts
@@ -38,6 +40,7 @@ class Holds:
     kinds: frozenset[str]
     turned_boxes: bool = False
     turned_ellipses: bool = False
+    only_circles: bool = False
     holes: bool = False
     parts: bool = False
     groups: bool = False
@@ -86,9 +89,7 @@ def adapt(shape: Shape, holds: Holds, size: tuple[int, int], losses: Counter[str
 def _geometries(
     geometry: Geometry, kind: str, holds: Holds, size: tuple[int, int], losses: Counter[str]
 ) -> list[Geometry]:
-    turned = getattr(geometry, "angle", 0.0) != 0
-    may_turn = {"box": holds.turned_boxes, "ellipse": holds.turned_ellipses}.get(kind, True)
-    if kind in holds.kinds and (may_turn or not turned):
+    if kind in holds.kinds and _fits(geometry, holds):
         return _rings(geometry, holds, size, losses) if isinstance(geometry, Polygon) else [geometry]
     if kind not in _AREAS:
         losses[f"{kind} left out"] += 1
@@ -104,6 +105,16 @@ def _geometries(
         return [as_pixels(geometry, *size)]
     losses[f"{kind} left out"] += 1
     return []
+
+
+def _fits(geometry: Geometry, holds: Holds) -> bool:
+    """Whether a box or an ellipse is of the form that the format has."""
+    if isinstance(geometry, Box):
+        return holds.turned_boxes or geometry.angle == 0
+    if isinstance(geometry, Ellipse):
+        circle = geometry.rx == geometry.ry
+        return circle or not (holds.only_circles or (geometry.angle and not holds.turned_ellipses))
+    return True
 
 
 def _rings(polygon: Polygon, holds: Holds, size: tuple[int, int], losses: Counter[str]) -> list[Geometry]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,7 @@ class AnnotatedImage:
     path
         The image file, or the video that ``frame`` is from; None when it is not there.
     embedded
-        The encoded picture itself, when the annotation file carries it.
+        The encoded picture itself, or what reads it, when the annotation file carries it.
     split
         Its split, when the format has them.
     frame
@@ -67,7 +67,7 @@ class AnnotatedImage:
     width: int = 0
     shapes: list[Shape] = field(default_factory=list)
     path: Path | None = None
-    embedded: bytes | None = field(default=None, repr=False)
+    embedded: bytes | Callable[[], bytes] | None = field(default=None, repr=False)
     split: str | None = None
     frame: int | None = None
     tags: dict[str, Any] = field(default_factory=dict)
@@ -333,7 +333,8 @@ def _decode(image: AnnotatedImage) -> np.ndarray:
     import io
 
     try:
-        with Image.open(io.BytesIO(image.embedded or b"")) as picture:
+        coded = image.embedded() if callable(image.embedded) else image.embedded
+        with Image.open(io.BytesIO(coded or b"")) as picture:
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{image.source}: the embedded image is damaged ({error})") from None

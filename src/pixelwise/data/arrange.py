@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +91,7 @@ def split_at_random(dataset: Dataset[Any], fraction: float, seed: int = 0) -> Da
     )
 
 
-Item = TypeVar("Item", Sample, Volume, Cloud)
+Item = Sample | Volume | Cloud
 
 
 def _translate(open_record: Callable[[Any], Item], table: np.ndarray, record: Any) -> Item:

@@ -47,7 +47,7 @@ class ImageFinder:
             return None
         for folder in dict.fromkeys((base or self.root, self.root)):
             path = Path(os.path.normpath(folder / clean))
-            if path.is_relative_to(self.root) and path.is_file():
+            if path.is_relative_to(self.root) and os.path.isfile(path):  # False for impossible names too
                 return path
         return self._search(clean)
 

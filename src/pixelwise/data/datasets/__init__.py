@@ -23,7 +23,7 @@ from pixelwise.errors import unknown_name
 
 __all__ = ["CATALOGUE", "Missing", "PublicDataset", "Verification", "verify"]
 
-# Street scenes, scenes of all kinds, people, aerial images, scans, rooms; kept in this order in lists and documents.
+# Street scenes, scenes of all kinds, people, aerial images, scans, rooms; lists keep this order.
 SOURCES: dict[str, Source] = {
     source.INFO.name: source
     for source in (

@@ -18,6 +18,7 @@ import io
 import json
 import struct
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ from pixelwise.shapes import Bitmap, Box, Ellipse, Geometry, Points, Polygon, Po
 HOLDS = Holds(
     kinds=frozenset({"polygon", "bitmap", "box", "ellipse", "polyline", "points"}),
     turned_boxes=True,
+    only_circles=True,
     groups=True,
     occlusion=True,
     scores=True,
@@ -178,7 +180,7 @@ def _image(content: dict[str, Any], path: Path, finder: ImageFinder, findings: F
     image = AnnotatedImage(name, path, path=found, split=split)
     image.height, image.width = _size(content, where, findings)
     if found is None and content.get("imageData"):
-        image.embedded = _embedded(content["imageData"], where, findings)
+        image.embedded = _embedded(content["imageData"], path, where, findings)
     image.tags = _facts(content, _TOP)
     shapes = content["shapes"]
     if not isinstance(shapes, list):
@@ -220,12 +222,18 @@ def _size(content: dict[str, Any], where: str, findings: Findings) -> tuple[int,
     return height, width
 
 
-def _embedded(data: Any, where: str, findings: Findings) -> bytes | None:
+def _embedded(data: Any, path: Path, where: str, findings: Findings) -> Callable[[], bytes] | None:
+    """What reads the picture again when it is wanted: thousands of them would not fit into memory."""
     try:
-        return _from_base64(data)
+        _from_base64(data)
     except ValueError:
         findings.add("bad_image_data", "embedded images that are damaged", where, level="error")
         return None
+    return partial(_read_embedded, path)
+
+
+def _read_embedded(path: Path) -> bytes:
+    return _from_base64(read_json(path)["imageData"])
 
 
 def _from_base64(data: Any) -> bytes:
