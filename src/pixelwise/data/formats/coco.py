@@ -349,7 +349,7 @@ def _note_repeats(file: CocoLists) -> None:
 
 def _key(value: Any, where: str) -> str:
     """An id as text: they are numbers or text, and both are in circulation for the same id."""
-    if isinstance(value, int | str) and not isinstance(value, bool):
+    if type(value) is int or type(value) is str:
         return str(value)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -452,12 +452,13 @@ def _whole_runs(counts: list[Any], where: str) -> np.ndarray:
 
 def _add_extras(shape: Shape, record: Mapping[str, Any], where: str, findings: Findings) -> None:
     """What is said of a shape beside its place."""
-    score = record.get("score")
+    score, extras = record.get("score"), record.get("attributes")
+    if score is None and not extras:
+        return
     if isinstance(score, int | float) and 0 <= score <= 1:
         shape.score = float(score)
     elif score is not None:
         findings.add("bad_score", "scores that are no number from 0 to 1, left out", where)
-    extras = record.get("attributes")
     if not extras:
         return
     if not isinstance(extras, dict):
