@@ -47,6 +47,13 @@ class TestImageFinder:
         assert ImageFinder(tmp_path).find("/data/two/b.png") == path
         assert ImageFinder(tmp_path).find("b.png") is None
 
+    def test_the_nearest_folder_decides(self, tmp_path):
+        for split in ("train", "val"):
+            touch(tmp_path / split / "images" / "b.png")
+        (tmp_path / "val" / "annotations").mkdir()
+        found = ImageFinder(tmp_path).find("b.png", tmp_path / "val" / "annotations")
+        assert found == tmp_path / "val" / "images" / "b.png"
+
     @pytest.mark.parametrize(
         "name", ["../secret.png", "../../secret.png", "images/../../secret.png", "", "a\0b", "x" * 5000]
     )

@@ -40,7 +40,8 @@ class ImageFinder:
     def find(self, name: str, base: Path | None = None) -> Path | None:
         """The file that ``name`` means, seen from the folder ``base`` (the root by default), or None.
 
-        None also when several files could be meant.
+        Of several files that could be meant it is the one whose folders are most like those of ``base``; None
+        when that does not decide either.
         """
         clean = as_posix(name)
         if not clean or "\0" in clean:
@@ -49,9 +50,9 @@ class ImageFinder:
             path = Path(os.path.normpath(folder / clean))
             if path.is_relative_to(self.root) and os.path.isfile(path):  # False for impossible names too
                 return path
-        return self._search(clean)
+        return self._search(clean, base or self.root)
 
-    def _search(self, name: str) -> Path | None:
+    def _search(self, name: str, base: Path) -> Path | None:
         """The only file whose path ends with as much of the name as any does."""
         if self._by_name is None:
             self._by_name = defaultdict(list)
@@ -68,6 +69,9 @@ class ImageFinder:
                 found = closest
                 break
             parts = parts[1:]
+        if len(found) > 1:
+            common = [len(os.path.commonpath((base, self.root / path))) for path in found]
+            found = [path for path, length in zip(found, common, strict=True) if length == max(common)]
         return self.root / found[0] if len(found) == 1 else None
 
 

@@ -26,6 +26,8 @@ from pixelwise.sample import Dataset, Sample
 from pixelwise.shapes import Shape
 
 Images = Literal["copy", "link", "none"]
+UNSPLIT = "unsplit"
+"""Where samples go that are in no split, when others are in one."""
 _IMAGE_MODES = ("copy", "link", "none")
 _IMAGE_FOLDERS = ("images", "jpegimages", "imgs", "photos")
 
@@ -138,7 +140,7 @@ def write(
             kind = type(sample).__name__
             raise UsageError(f"only images with labels can be written as {format}, not a {kind}")
         image = _describe(record, sample, number, dataset.root)
-        split = image.split
+        split = image.split or (UNSPLIT if dataset.splits else None)
         folder = out if module.HOLDS.splits or split is None else out / split
         image.name = _free_name(module.tidy_name(image.name), folder, taken)
         shapes = _shapes(sample, dataset.labels, tolerance, module.HOLDS, report.losses)
@@ -184,7 +186,7 @@ def _describe(record: Any, sample: Sample, number: int, root: Path | None) -> An
         image = AnnotatedImage(_name(sample, number, root), Path(), height, width)
         image.split = sample.meta.get("split")
     image.name = _tidy(image.name)
-    image.split = None if image.split in (None, "unsplit") else str(image.split)
+    image.split = None if image.split in (None, UNSPLIT) else str(image.split)
     return image
 
 
@@ -234,15 +236,14 @@ def _name(sample: Sample, number: int, root: Path | None) -> str:
 
 
 def _tidy(name: str) -> str:
-    """A relative file name without what leads elsewhere, and without the folder that only says "images".
+    """A relative file name without what leads elsewhere, and without folders that only say "images".
 
-    >>> _tidy("images/../a b.jpg"), _tidy("JPEGImages/x/1.jpg"), _tidy("frame_000010")
+    >>> _tidy("images/../a b.jpg"), _tidy("x/JPEGImages/1.jpg"), _tidy("frame_000010")
     ('a b.jpg', 'x/1.jpg', 'frame_000010.png')
     """
     parts = [part for part in posixpath.normpath(as_posix(name)).split("/") if part not in ("", ".", "..")]
-    if len(parts) > 1 and parts[0].lower() in _IMAGE_FOLDERS:
-        parts = parts[1:]
-    clean = "/".join(parts) or "image"
+    folders = [part for part in parts[:-1] if part.lower() not in _IMAGE_FOLDERS]
+    clean = "/".join([*folders, *parts[-1:]]) or "image"
     return clean if is_image(Path(clean)) else f"{clean}.png"
 
 

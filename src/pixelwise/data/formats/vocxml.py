@@ -42,6 +42,9 @@ _NO_PLACE = re.compile("^(JPEGImages|Annotations)/", re.IGNORECASE)  # folders t
 _ILLEGAL = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+_FOLDERS = ("JPEGImages", "images")
+
+
 class _Images:
     """Finds the image of an XML file: the named one, else that with the file's stem.
 
@@ -55,7 +58,8 @@ class _Images:
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def find(self, name: str, path: Path) -> Path | None:
-        folders = (self.root / "JPEGImages", self.root / "images", path.parent, self.root)
+        around = dict.fromkeys((path.parent.parent, self.root))  # an export, or a split of one, then the whole
+        folders = (*(place / folder for place in around for folder in _FOLDERS), path.parent, self.root)
         whole_name = Path(name).suffix.lower() in IMAGE_SUFFIXES
         for place in (Path(os.path.normpath(folder / name)) for folder in folders if whole_name):
             if place.is_relative_to(self.root) and os.path.isfile(place):
