@@ -22,6 +22,8 @@ from pixelwise.shapes import Bitmap, Box, Polygon, Ring, Shape
 from tests.data.folders import picture
 from tests.data.formats.damage import FLIPS, JUNK, damaged, opened, places, replaced
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__")  # of pycocotools
+
 SIZE = 40, 60  # height, width
 TRIANGLE = [3.2, 4.7, 30.5, 8.1, 12.9, 33.3]
 SQUARE = [40, 10, 50, 10, 50, 20, 40, 20]
@@ -393,7 +395,6 @@ def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
 # The codec
 
 
-@pytest.mark.filterwarnings("ignore:__array__")
 def test_the_codec_is_cocos_own() -> None:
     generator = np.random.default_rng(0)
     for _ in range(1000):
