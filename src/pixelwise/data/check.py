@@ -99,7 +99,7 @@ class _Findings:
 
     def __init__(self, labels: LabelMap, root: Path | None, splits: Iterable[str]) -> None:
         self.labels = labels
-        self.root = root
+        self.above = f"{root}/" if root is not None else ""
         self.splits = {name: SplitSummary.empty(len(labels)) for name in splits}
         self.values: set[int] = set()
         self.files_by_value: dict[int, list[str]] = defaultdict(list)
@@ -158,7 +158,7 @@ class _Findings:
 
     def _short(self, text: str) -> str:
         """File names as seen from the data folder."""
-        return text.replace(f"{self.root}/", "", 1) if self.root is not None else text
+        return text.replace(self.above, "", 1)
 
     def problems(self) -> Iterator[Problem]:
         """What is wrong, by kind."""

@@ -65,9 +65,13 @@ class Facts:
     shapes: dict[str, int] = field(default_factory=dict)
     suspects: tuple[tuple[str, int, str], ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """What there is to say: empty fields are left away, as most are."""
+        return {name: value for name, value in vars(self).items() if value}
+
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Facts:
-        """Read what ``vars`` gave, after its way through JSON."""
+        """Read what :meth:`to_json` gave, after its way through JSON."""
         facts = cls(**values)
         facts.counts = {int(value): count for value, count in facts.counts.items()}
         facts.size = None if facts.size is None else (facts.size[0], facts.size[1])
@@ -112,7 +116,7 @@ class Memory:
 
     def keep(self, key: str, stamp: list[int], facts: Facts) -> None:
         """Remember what was seen of a record."""
-        self._known[key] = [stamp, vars(facts)]
+        self._known[key] = [stamp, facts.to_json()]
         self._new = True
 
     def save(self) -> None:
