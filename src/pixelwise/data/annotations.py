@@ -161,7 +161,7 @@ def whole(value: Any, where: str, low: int = 0, high: int = 2**31) -> int:
     """
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not (low <= number <= high and number == int(number)):
         raise DataError(f"{where}: expected a whole number from {low} to {high}, found {_short(value)}")
@@ -261,7 +261,8 @@ def _classes(
         colours = dict(zip(declared, document.colours, strict=False))
         names = [name for name in declared if not is_void(name)]
         if not names:
-            raise DataError(f"{root}: the annotations hold no shape and no class; name them with --classes")
+            told = next((f" ({p.message}, {p.files[0]})" for p in document.problems if p.files), "")
+            raise DataError(f"{root}: the annotations hold no shape and no class{told}; use --classes")
         if not document.dense and not any(name.lower() in BACKGROUND_NAMES for name in names):
             names = [BACKGROUND, *names]
         given = tuple(colours.get(name, (0, 0, 0)) for name in names)

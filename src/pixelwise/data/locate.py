@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import posixpath
 from collections import defaultdict
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pixelwise.io import is_image, walk_files
+from pixelwise.io import IMAGE_SUFFIXES, walk_files
 from pixelwise.io.video import VIDEO_SUFFIXES
+
+_SUFFIXES = IMAGE_SUFFIXES | VIDEO_SUFFIXES
 
 
 class ImageFinder:
@@ -58,7 +60,7 @@ class ImageFinder:
             self._by_name = defaultdict(list)
             for folder, files in walk_files(self.root):
                 for file in files:
-                    if is_image(Path(file)) or PurePosixPath(file).suffix.lower() in VIDEO_SUFFIXES:
+                    if posixpath.splitext(file)[1].lower() in _SUFFIXES:
                         self._by_name[file].append(f"{folder}/{file}" if folder else file)
         found = self._by_name.get(posixpath.basename(name), [])
         parts = [part for part in name.split("/") if part not in ("", ".", "..")]

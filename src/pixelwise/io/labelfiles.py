@@ -95,7 +95,8 @@ def _from_document(path: Path, text: str) -> list[Row]:
     try:
         document = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: not valid {path.suffix[1:].upper()} ({error})") from None
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not valid {path.suffix[1:].upper()} ({reason})") from None
     colours: list[Any] = []
     if isinstance(document, dict) and "names" in document:
         colours, document = document.get("colours") or [], document["names"]

@@ -58,7 +58,7 @@ class _Images:
         self._listed: dict[Path, dict[str, Path]] = {}
 
     def find(self, name: str, path: Path) -> Path | None:
-        around = dict.fromkeys((path.parent.parent, self.root))  # an export, or a split of one, then the whole
+        around = dict.fromkeys((path.parent.parent, self.root))  # one split of an export, then all of it
         folders = (*(place / folder for place in around for folder in _FOLDERS), path.parent, self.root)
         whole_name = Path(name).suffix.lower() in IMAGE_SUFFIXES
         for place in (Path(os.path.normpath(folder / name)) for folder in folders if whole_name):
