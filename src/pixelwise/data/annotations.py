@@ -22,6 +22,7 @@ from pixelwise.data.classes import Classes, find_class_file
 from pixelwise.data.raster import FILL_RULES, FillRule, paint
 from pixelwise.errors import DataError, Problem, unknown_name
 from pixelwise.io import image_size, read_image, read_label_file
+from pixelwise.io.images import MAX_PIXELS
 from pixelwise.io.labelfiles import is_void
 from pixelwise.io.video import read_frame
 from pixelwise.labels import Colour, LabelMap, as_label_map
@@ -166,6 +167,28 @@ def whole(value: Any, where: str, low: int = 0, high: int = 2**31) -> int:
     if not (low <= number <= high and number == int(number)):
         raise DataError(f"{where}: expected a whole number from {low} to {high}, found {_short(value)}")
     return int(number)
+
+
+def stated_size(height: Any, width: Any, where: str, findings: Findings) -> tuple[int, int]:
+    """(height, width) as a file states them; zeros where it says nothing possible: then the image decides.
+
+    >>> findings = Findings()
+    >>> stated_size("3", 4, "a.json", findings), stated_size(-1, 4, "b.json", findings)
+    ((3, 4), (0, 0))
+    >>> findings.problems()[0].files
+    ('b.json: 4 x -1',)
+    """
+    if height in (None, "") or width in (None, "") or str(height) == str(width) == "0":
+        return 0, 0
+    try:
+        size = whole(height, where, low=1), whole(width, where, low=1)
+    except DataError:
+        size = 0, 0
+    if not 0 < size[0] * size[1] <= MAX_PIXELS:
+        message = "image sizes that cannot be right, so that the images decide"
+        findings.add("bad_size", message, f"{where}: {_short(width)} x {_short(height)}")
+        return 0, 0
+    return size
 
 
 def _short(value: Any) -> str:

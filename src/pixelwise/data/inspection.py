@@ -109,14 +109,14 @@ class Memory:
         path = memory_file(dataset)
         return None if path is None else cls(path)
 
-    def recall(self, key: str, stamp: list[int]) -> Facts | None:
+    def recall(self, record: Any, stamp: list[int]) -> Facts | None:
         """What was seen of a record, unless its files have changed since."""
-        known = self._known.get(key)
+        known = self._known.get(_key(record))
         return Facts.from_json(dict(known[1])) if known is not None and known[0] == stamp else None
 
-    def keep(self, key: str, stamp: list[int], facts: Facts) -> None:
+    def keep(self, record: Any, stamp: list[int], facts: Facts) -> None:
         """Remember what was seen of a record."""
-        self._known[key] = [stamp, facts.to_json()]
+        self._known[_key(record)] = [stamp, facts.to_json()]
         self._new = True
 
     def save(self) -> None:
@@ -169,22 +169,35 @@ def _inspect(dataset: Dataset[Sample], indices: Sequence[int], memory: Memory | 
 
 
 def _inspect_one(dataset: Dataset[Sample], index: int, memory: Memory | None) -> Seen:
+    record = dataset.records[index]
+    sample: Sample | None = None
+    files: tuple[str | Path | None, ...]
+    if dataset.files_of is not None:  # what is remembered need not be opened at all
+        files = dataset.files_of(record)
+    else:
+        sample = _open(dataset, index)
+        files = sample.path, sample.meta.get("mask_path")
+    stamp = file_stamp(*files) if memory is not None else None
+    facts = memory.recall(record, stamp) if memory is not None and stamp is not None else None
+    if facts is None:
+        facts = _look(sample or _open(dataset, index))
+        if memory is not None and stamp is not None:
+            memory.keep(record, stamp, facts)
+    image, mask = (str(file or "") for file in files)
+    return Seen(image, mask, facts)
+
+
+def _open(dataset: Dataset[Sample], index: int) -> Sample:
     sample = dataset[index]
     if not isinstance(sample, Sample):
         raise UsageError(
             f"check looks at images with masks, and {dataset.name} holds {type(sample).__name__}s"
         )
-    mask_path = sample.meta.get("mask_path")
-    stamp = file_stamp(sample.path, mask_path) if memory is not None else None
-    if memory is None or stamp is None:
-        facts = _look(sample)
-    else:
-        key = hashlib.blake2b(pickle.dumps(dataset.records[index]), digest_size=12).hexdigest()
-        known = memory.recall(key, stamp)
-        facts = known or _look(sample)
-        if known is None:
-            memory.keep(key, stamp, facts)
-    return Seen(str(sample.path or ""), str(mask_path or ""), facts)
+    return sample
+
+
+def _key(record: Any) -> str:
+    return hashlib.blake2b(pickle.dumps(record), digest_size=12).hexdigest()
 
 
 def file_stamp(*paths: str | Path | None) -> list[int] | None:

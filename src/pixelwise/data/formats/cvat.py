@@ -25,7 +25,15 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from pixelwise.data.annotations import IGNORED, AnnotatedImage, Document, Findings, finite, whole
+from pixelwise.data.annotations import (
+    IGNORED,
+    AnnotatedImage,
+    Document,
+    Findings,
+    finite,
+    stated_size,
+    whole,
+)
 from pixelwise.data.formats.cvat_tracks import Keyframe, spread
 from pixelwise.data.formats.splits import split_of_export
 from pixelwise.data.locate import ImageFinder
@@ -198,7 +206,7 @@ class _Reader:
         name = element.get("name", "")
         if not name:
             self.findings.add("no_image_name", "images without a name", where, "export it again")
-        height, width = _size(element.get("height"), element.get("width"), self.findings, where)
+        height, width = stated_size(element.get("height"), element.get("width"), where, self.findings)
         image = AnnotatedImage(name, path, height, width, split=_split(subset))
         image.path = self._find(name, subset, path.parent)
         for number, child in enumerate(element):
@@ -359,21 +367,6 @@ def _split(subset: str) -> str | None:
     return None if subset in _NO_SUBSET else SPLIT_NAMES.get(subset.lower(), subset)
 
 
-def _size(height: Any, width: Any, findings: Findings, where: str) -> tuple[int, int]:
-    """(height, width), or zeros where there is none that could be."""
-    if height is None and width is None:
-        return 0, 0
-    try:
-        size = whole(height, f"{where}: height"), whole(width, f"{where}: width")
-        if size[0] * size[1] > MAX_PIXELS:
-            raise DataError(f"{where}: a size of {size[1]}x{size[0]} pixels")
-    except DataError as error:
-        fix = "the size of the image file is taken"
-        findings.add("bad_size", "image sizes that cannot be", str(error), fix)
-        return 0, 0
-    return size
-
-
 def _typed(text: str, input_type: str) -> Any:
     """The value of an attribute by the type that its label declares.
 
@@ -409,7 +402,9 @@ def _tasks(meta: Element | None, findings: Findings, where: str) -> dict[str, _T
         task = _Task(split=_split(element.findtext("subset") or ""))
         size = element.find("original_size")
         if size is not None:
-            task.height, task.width = _size(size.findtext("height"), size.findtext("width"), findings, where)
+            task.height, task.width = stated_size(
+                size.findtext("height"), size.findtext("width"), where, findings
+            )
         step = _STEP.search(element.findtext("frame_filter") or "")
         task.step = max(int(step[1]), 1) if step else 1
         try:

@@ -33,6 +33,7 @@ from pixelwise.data.annotations import (
     Document,
     Findings,
     finite,
+    stated_size,
     whole,
 )
 from pixelwise.data.classes import CLASS_FILES, find_class_file
@@ -50,7 +51,6 @@ from pixelwise.data.sniff import files_with, first_files, json_head, text_head
 from pixelwise.errors import DataError
 from pixelwise.io import IMAGE_SUFFIXES, is_image, read_label_file, write_json
 from pixelwise.io.documents import read_json
-from pixelwise.io.images import MAX_PIXELS
 from pixelwise.io.labelfiles import is_void
 from pixelwise.kernels.runs import encode_runs
 from pixelwise.labels import LabelMap
@@ -178,7 +178,8 @@ def _image(content: dict[str, Any], path: Path, finder: ImageFinder, findings: F
     place = found or path.parent / given
     split, name = split_folder(place.relative_to(finder.root).as_posix() if place != path else path.name)
     image = AnnotatedImage(name, path, path=found, split=split)
-    image.height, image.width = _size(content, where, findings)
+    sides = content.get("imageHeight"), content.get("imageWidth")
+    image.height, image.width = stated_size(*sides, where, findings)
     if found is None and content.get("imageData"):
         image.embedded = _embedded(content["imageData"], path, where, findings)
     image.tags = _facts(content, _TOP)
@@ -204,22 +205,6 @@ def _find_image(content: dict[str, Any], path: Path, finder: ImageFinder) -> tup
     found = next((file for file in beside if file.is_file()), None)
     last = name.rsplit("/", 1)[-1]
     return found, last if is_image(Path(last)) else f"{path.stem}.png"
-
-
-def _size(content: dict[str, Any], where: str, findings: Findings) -> tuple[int, int]:
-    """(height, width), or zeros when the image must tell."""
-    sides = content.get("imageHeight"), content.get("imageWidth")
-    if None in sides:
-        return 0, 0
-    try:
-        height, width = (whole(side, where, low=1) for side in sides)
-    except DataError:
-        height, width = 0, 0
-    if not 0 < height * width <= MAX_PIXELS:
-        message = "image sizes that cannot be right, so that the images decide"
-        findings.add("bad_size", message, f"{where}: {sides[1]!r} x {sides[0]!r}"[:120])
-        return 0, 0
-    return height, width
 
 
 def _embedded(data: Any, path: Path, where: str, findings: Findings) -> Callable[[], bytes] | None:

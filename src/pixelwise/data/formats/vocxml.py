@@ -23,7 +23,7 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 import numpy as np
 
-from pixelwise.data.annotations import AnnotatedImage, Findings, finite, whole
+from pixelwise.data.annotations import AnnotatedImage, Findings, finite, stated_size, whole
 from pixelwise.data.formats.folders import split_folder, usable_name
 from pixelwise.data.locate import ImageFinder, as_posix
 from pixelwise.data.raster import to_bitmap
@@ -31,7 +31,7 @@ from pixelwise.data.sniff import text_head
 from pixelwise.errors import DataError, UsageError
 from pixelwise.io import IMAGE_SUFFIXES, is_image
 from pixelwise.io.documents import read_xml
-from pixelwise.io.images import MAX_PIXELS, open_image
+from pixelwise.io.images import open_image
 from pixelwise.shapes import Bitmap, Box, Geometry, Points, Polygon, Polyline, Shape, Vertices
 
 _HEAD = 1 << 16
@@ -170,7 +170,8 @@ def _image(
         name = (path.parent.relative_to(finder.root) / name).as_posix()
     split, name = split_folder(name)
     name = _NO_PLACE.sub("", name)
-    height, width = _size(document.find("size"), where, findings)
+    sides = _text(document, "size/height"), _text(document, "size/width")
+    height, width = stated_size(*sides, where, findings)
     image = AnnotatedImage(name, path, height, width, path=found, split=split)
     place = _Place(path, finder.finder, first_pixel, (height, width), findings)
     for number, item in enumerate(document.iterfind("object"), 1):
@@ -178,22 +179,6 @@ def _image(
         if shape is not None:
             image.shapes.append(shape)
     return image
-
-
-def _size(size: Element | None, where: str, findings: Findings) -> tuple[int, int]:
-    """(height, width), or zeros when the image must tell."""
-    texts = [_text(size, side) for side in ("height", "width")] if size is not None else ["", ""]
-    if not all(texts) or set(texts) == {"0"}:
-        return 0, 0
-    try:
-        height, width = (whole(text, where, low=1) for text in texts)
-    except DataError:
-        height, width = 0, 0
-    if not 0 < height * width <= MAX_PIXELS:
-        message = "image sizes that cannot be right, so that the images decide"
-        findings.add("bad_size", message, f"{where}: {texts[1]} x {texts[0]}"[:120])
-        return 0, 0
-    return height, width
 
 
 def _object(item: Element, where: str, place: _Place) -> Shape | None:
