@@ -26,6 +26,7 @@ from pixelwise.metrics.instances import Kind, Packed
 
 _Record = dict[str, Any]
 _TEXT, _RUNS, _RINGS = range(3)  # how a mask is given
+_WAYS = {str: _TEXT, type(None): _RINGS}
 
 
 class Results(NamedTuple):
@@ -262,7 +263,10 @@ class _Reader:
     def _masks(self, chosen: Sequence[int], image: np.ndarray) -> Spans:
         """Masks of the chosen records, however they are given."""
         given = [self.records[i].get("segmentation") for i in chosen]
-        ways = np.array([_way(outline) for outline in given], np.int8)
+        counts = [
+            outline["counts"] if type(outline) is dict and "counts" in outline else None for outline in given
+        ]
+        ways = np.array([_WAYS.get(type(own), _RUNS) for own in counts], np.int8)
         parts, order = [], []
         for way in (_TEXT, _RUNS, _RINGS):
             numbers = np.flatnonzero(ways == way).tolist()
@@ -279,7 +283,7 @@ class _Reader:
         try:
             if way == _RINGS:
                 return self._outlines(outlines, own, heights, widths)
-            self._check_sizes(outlines, own, sizes)
+            self._check_sizes(outlines, own, image)
             counts = [outline["counts"] for outline in outlines]
             if way == _TEXT:
                 return spans_of_texts(counts, heights, widths)
@@ -294,16 +298,17 @@ class _Reader:
             raise DataError(f"{self._place(i)}: counts should be whole numbers, found {str(counts)[:40]}")
         return np.minimum(runs, 2.0**40).astype(np.int64)
 
-    def _check_sizes(self, outlines: list[_Record], own: list[int], sizes: list[tuple[int, int]]) -> None:
+    def _check_sizes(self, outlines: list[_Record], own: list[int], image: np.ndarray) -> None:
+        of_images = [list(size) for size in self.images.sizes]
+        expected = [of_images[i] for i in image.tolist()]
         found = [outline.get("size") for outline in outlines]
-        if found == list(map(list, sizes)):
+        if found == expected:
             return
-        for sides, i, size in zip(found, own, sizes, strict=True):
-            if sides != list(size):
-                raise DataError(
-                    f"{self._place(i)}: expected run lengths of the size of the image, {list(size)}, "
-                    f"found the size {str(sides)[:40]}"
-                )
+        i, sides, size = next(row for row in zip(own, found, expected, strict=True) if row[1] != row[2])
+        raise DataError(
+            f"{self._place(i)}: expected run lengths of the size of the image, {size}, "
+            f"found the size {str(sides)[:40]}"
+        )
 
     def _outlines(
         self, outlines: list[Any], own: list[int], heights: np.ndarray, widths: np.ndarray
@@ -353,9 +358,3 @@ class _Reader:
         record = self.records[i]
         ident = record.get("id") if isinstance(record, dict) else None
         return f"{self.path}: {self.what} {f'number {i + 1}' if ident is None else ident}"
-
-
-def _way(outline: Any) -> int:
-    if type(outline) is not dict or "counts" not in outline:
-        return _RINGS
-    return _TEXT if type(outline["counts"]) is str else _RUNS

@@ -127,7 +127,7 @@ def pack(
         areas = boxes[:, 2] * boxes[:, 3]
     else:
         masks, size = _masks(instances.masks, number, size, where)
-        areas = np.full(number, np.nan)
+        areas = _filled(number, np.nan)
     if found:
         scores = _numbers(instances.scores, "scores", number, where)
         crowd = excused = np.zeros(number, bool)
@@ -137,8 +137,7 @@ def pack(
         excused = _flags(instances.ignore, "ignore", number, where)
         if instances.areas is not None:
             areas = _numbers(instances.areas, "areas", number, where)
-    own = np.full(number, image, np.int64)
-    return Packed(own, labels, scores, crowd, excused, areas, masks, boxes), size
+    return Packed(_filled(number, image), labels, scores, crowd, excused, areas, masks, boxes), size
 
 
 def join_packed(parts: Sequence[Packed], heights: np.ndarray, widths: np.ndarray) -> Packed:
@@ -156,17 +155,16 @@ def join_packed(parts: Sequence[Packed], heights: np.ndarray, widths: np.ndarray
     BadMaskError
         Run lengths are damaged, or do not fit their image.
     """
-    names = [name for name in Packed._fields if name not in ("masks", "boxes")]
-    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    if parts[0].boxes is not None:
-        return Packed(**columns, masks=None, boxes=np.concatenate([part.boxes for part in parts]))
-    image = columns["image"]
-    spans = _read([part.masks for part in parts if part.masks is not None], heights[image], widths[image])
-    columns["areas"] = np.where(np.isnan(columns["areas"]), spans.area, columns["areas"])
-    return Packed(**columns, masks=spans, boxes=None)
+    *columns, masks, boxes = zip(*parts, strict=True)
+    image, labels, scores, crowd, excused, areas = map(np.concatenate, columns)
+    if boxes[0] is not None:
+        return Packed(image, labels, scores, crowd, excused, areas, None, np.concatenate(boxes))
+    spans = _read(masks, heights[image], widths[image])
+    areas = np.where(np.isnan(areas), spans.area, areas)
+    return Packed(image, labels, scores, crowd, excused, areas, spans, None)
 
 
-def _read(parts: list[Spans | list[str | bytes]], heights: np.ndarray, widths: np.ndarray) -> Spans:
+def _read(parts: Sequence[Spans | list[str | bytes]], heights: np.ndarray, widths: np.ndarray) -> Spans:
     """One after another, the texts among them all at once."""
     from pixelwise.kernels.spans import BadMaskError, Spans, join_spans, spans_of_texts
 
@@ -185,6 +183,13 @@ def _read(parts: list[Spans | list[str | bytes]], heights: np.ndarray, widths: n
         return spans
     back = np.argsort(np.concatenate([own, np.flatnonzero(~as_text)]))
     return join_spans([spans, *ready]).take(back)
+
+
+def _filled(number: int, value: float) -> np.ndarray:
+    # np.full takes several times as long for a few numbers, and there are many images.
+    row = np.empty(number, type(value))
+    row.fill(value)
+    return row
 
 
 def _labels(values: Any, num_classes: int, where: str) -> np.ndarray:
