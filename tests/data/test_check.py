@@ -427,6 +427,10 @@ class TestMemory:
         assert check(read(tmp_path)).ok and reads == []
 
 
+def files_named(report: CheckReport) -> list[tuple[str, ...]]:
+    return [problem.files for problem in report.problems]
+
+
 def rewrite(root: Path) -> None:
     """Other ids in as many bytes, at another time."""
     path = root / "masks" / "val" / "000.npy"
@@ -465,6 +469,11 @@ def swap_names(root: Path) -> None:
     first.rename(aside)
     second.rename(first)
     aside.rename(second)
+
+
+def rename_folder(root: Path) -> None:
+    """Another name for the same split, which changes neither size nor times of the files."""
+    (root / "masks" / "train").rename(root / "masks" / "training")
 
 
 def damage(root: Path) -> None:
@@ -539,6 +548,7 @@ class TestReportMemory:
             remove_pair,
             move_to_train,
             swap_names,
+            rename_folder,
             damage,
             rename_class,
             leave_lonely,
@@ -627,6 +637,17 @@ class TestReportMemory:
         assert len(looked) == 2
         write_image(root / "images" / "train" / "000.png", picture(0))
         assert "unreadable_image" not in by_code(check(data))
+
+    def test_relative_folders_are_told_apart(
+        self, root: Path, looked: list[Dataset[Sample]], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        reports = []
+        for folder in (root, shutil.copytree(root, root.parent / "other")):
+            monkeypatch.chdir(folder)
+            reports += [check(read(".")), check(read("."))]
+        assert len(looked) == 2
+        assert reports[3].to_dict() == check(read("."), cache=False).to_dict()
+        assert files_named(reports[0]) == files_named(check(read(root)))
 
     def test_progress_of_a_remembered_report(self, root: Path) -> None:
         seen: list[tuple[int, int]] = []

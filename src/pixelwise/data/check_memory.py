@@ -76,8 +76,7 @@ def _state(dataset: Dataset[Any]) -> str | None:
     code = file_stamp(*_CONCLUSIONS)
     if dataset.files_of is None or code is None:
         return None
-    root = Path(dataset.root or "").absolute()  # for names may be relative
-    state = hashlib.blake2b(repr((code, root, dataset.split_of_each)).encode(), digest_size=16)
+    state = hashlib.blake2b(repr((code, dataset.root, dataset.split_of_each)).encode(), digest_size=16)
     for record in dataset.records:
         files = dataset.files_of(record)
         stamp = file_stamp(*files)
