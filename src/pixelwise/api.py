@@ -233,6 +233,7 @@ def evaluate(
     dataset: Dataset[Sample] | Dataset[Volume] | str | Path,
     split: str | None = None,
     *,
+    details: bool = False,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Measure a model on labelled images or volumes: what ``predict`` gives, against masks of any size.
@@ -245,6 +246,9 @@ def evaluate(
         A data set or its folder; classes are matched by name.
     split
         Only this split.
+    details
+        Also measure how outlines fit, IoU by size, calibration and the average precision of pixel scores
+        (images only).
     progress
         Called with ``{"kind": "evaluate", "done": n, "total": n}``.
 
@@ -262,8 +266,10 @@ def evaluate(
     if len(data) and isinstance(data[0], Volume) != takes_volumes:
         kind = "volumes" if takes_volumes else "images"
         raise UsageError(f"the model labels {kind}, but {data.name} holds something else")
-    run = evaluate_volumes if takes_volumes else evaluate_images
-    return run(model, data.select(split) if split else data, progress)
+    chosen = data.select(split) if split else data
+    if takes_volumes:
+        return evaluate_volumes(model, chosen, progress)
+    return evaluate_images(model, chosen, progress, details)
 
 
 @dataclass(frozen=True)

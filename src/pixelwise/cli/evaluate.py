@@ -31,6 +31,15 @@ def command(
     data: Annotated[Path, typer.Option("--data", help="The data's folder.")],
     split: Annotated[str | None, typer.Option("--split", help="Only this split, e.g. val or test.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report here.")] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also measure outlines, sizes, calibration, pixel scores.")
+    ] = False,
+    save: Annotated[
+        Path | None, typer.Option("--save", help="Write the evaluation as JSON, for --against.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="Compare with a saved evaluation of the same images.")
+    ] = None,
     format: Format = "auto",
     classes: Classes = None,
     mapping: Mapping = None,
@@ -49,13 +58,17 @@ def command(
     Example: pixelwise evaluate --model runs/street --data data/street --split val
     """
     from pixelwise.api import evaluate, load
+    from pixelwise.evaluation import Evaluation, compare
 
     dataset = read_data(data, format, split, classes, mapping, label_key, options)
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     with Display(quiet, json) as display:
         if len(dataset.splits) > 1:
             display.say(f"measuring {', '.join(dataset.splits)} together; --split measures one of them")
-        evaluation = evaluate(segmenter, dataset, progress=display)
+        before = Evaluation.load(against) if against is not None else None
+        evaluation = evaluate(segmenter, dataset, details=details, progress=display)
+        if save is not None:
+            evaluation.save(save)
         if report is not None:
             from pixelwise.evaluation import pick_examples
             from pixelwise.report import write_evaluation_report
@@ -63,4 +76,9 @@ def command(
             write_evaluation_report(evaluation, report, pick_examples(evaluation, dataset, segmenter))
     used = {"engine": segmenter.engine.name, "precision": segmenter.engine.precision}
     text = f"{evaluation.text()}\nengine {used['engine']}, precision {used['precision']}"
-    display.result(text, evaluation.to_dict() | used)
+    document = evaluation.to_dict() | used
+    if before is not None:
+        comparison = compare(before, evaluation)
+        text += f"\n\n{comparison.text()}"
+        document["comparison"] = comparison.to_dict()
+    display.result(text, document)

@@ -1,12 +1,14 @@
 """Runs a segmenter over labelled images or volumes and keeps what came out: tables, intervals, examples."""
 
 from pixelwise.evaluation.comparison import Comparison, Difference, compare
+from pixelwise.evaluation.details import Details
 from pixelwise.evaluation.evaluate import Predictor, evaluate, pick_examples
 from pixelwise.evaluation.evaluation import Evaluation, ImageScore
 from pixelwise.evaluation.volumes import evaluate_volumes, pick_slices
 
 __all__ = [
     "Comparison",
+    "Details",
     "Difference",
     "Evaluation",
     "ImageScore",

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from pixelwise.errors import DataError
+from pixelwise.evaluation.details import DetailsCounter
 from pixelwise.evaluation.evaluation import Evaluation, ImageScore
 from pixelwise.kernels.counts import confusion_counts
 from pixelwise.labels import LabelMap
@@ -38,7 +40,12 @@ class Predictor(Protocol):
         """Label the pixels of an H×W×3 uint8 image."""
 
 
-def evaluate(segmenter: Predictor, dataset: Dataset[Sample], progress: Progress | None = None) -> Evaluation:
+def evaluate(
+    segmenter: Predictor,
+    dataset: Dataset[Sample],
+    progress: Progress | None = None,
+    details: bool = False,
+) -> Evaluation:
     """Measure a segmenter on labelled images, each at its own size.
 
     Classes are matched by name. Pixels whose true class the segmenter does not know are ignored, counted
@@ -53,6 +60,9 @@ def evaluate(segmenter: Predictor, dataset: Dataset[Sample], progress: Progress 
         The samples.
     progress
         Called after every image with ``{"kind": "evaluate", "done": n, "total": n}``.
+    details
+        Also measure outlines, sizes, calibration and pixel scores, for which ``predict`` must give
+        probabilities; takes a few times as long.
 
     Returns
     -------
@@ -68,14 +78,19 @@ def evaluate(segmenter: Predictor, dataset: Dataset[Sample], progress: Progress 
     unknown = np.zeros(len(dataset.labels), np.int64)
     scores: list[ImageScore] = []
     skipped: list[str] = []
+    counter = DetailsCounter(segmenter.labels) if details else None
+    table, _ = segmenter.labels.lookup_from(dataset.labels)
     start = time.perf_counter()
-    for index, sample, mask in _predictions(segmenter, dataset, skipped):
+    for index, sample, prediction in _predictions(segmenter, dataset, skipped, details):
+        mask = prediction.mask
         by_data_class = _count(sample, mask, dataset.labels, len(segmenter.labels))
         counts = np.zeros_like(matrix.counts)
         matched = rows >= 0
         np.add.at(counts, rows[matched], by_data_class[matched])
         unknown += np.where(matched, 0, by_data_class.sum(axis=1))
         matrix.counts += counts
+        if counter is not None:
+            counter.update(mask, _probabilities(prediction), table[sample.mask])
         scores.append(
             ImageScore.from_counts(index, sample.name or str(index), str(sample.path or ""), counts)
         )
@@ -94,6 +109,7 @@ def evaluate(segmenter: Predictor, dataset: Dataset[Sample], progress: Progress 
         unmatched={name: int(unknown[dataset.labels.index(name)]) for name in unmatched},
         skipped=tuple(skipped),
         seconds=time.perf_counter() - start,
+        details=counter.details().to_dict() if counter is not None else None,
     )
 
 
@@ -152,9 +168,9 @@ def _match(labels: LabelMap, dataset: Dataset[Sample]) -> tuple[np.ndarray, Sequ
 
 
 def _predictions(
-    segmenter: Predictor, dataset: Dataset[Sample], skipped: list[str]
-) -> Iterator[tuple[int, Sample, np.ndarray]]:
-    """Every labelled sample with its position and predicted mask, in order; the others go to ``skipped``."""
+    segmenter: Predictor, dataset: Dataset[Sample], skipped: list[str], probabilities: bool
+) -> Iterator[tuple[int, Sample, Prediction]]:
+    """Every labelled sample with its position and prediction, in order; the others go to ``skipped``."""
     waiting: deque[tuple[int, Sample]] = deque()
 
     def images() -> Iterator[np.ndarray]:
@@ -165,10 +181,21 @@ def _predictions(
             waiting.append((index, sample))
             yield sample.image
 
-    predict_many = getattr(segmenter, "predict_many", None) or (lambda many: map(segmenter.predict, many))
-    for prediction in predict_many(images()):
+    one: Callable[..., Prediction] = segmenter.predict
+    many = getattr(segmenter, "predict_many", None)
+    if probabilities:  # one image at a time: K planes of floats are many times an image
+        found = map(partial(one, probabilities=True), images())
+    else:
+        found = many(images()) if many else map(one, images())
+    for prediction in found:
         index, sample = waiting.popleft()
-        yield index, sample, prediction.mask
+        yield index, sample, prediction
+
+
+def _probabilities(prediction: Prediction) -> np.ndarray:
+    """K×H×W float32; of a binary model, whose one plane is the chance of class 1, both."""
+    chances: np.ndarray = getattr(prediction, "probabilities")  # noqa: B009 - only there when asked for
+    return np.concatenate([1 - chances, chances]) if len(chances) == 1 else chances
 
 
 def _count(sample: Sample, predicted: np.ndarray, labels: LabelMap, num_classes: int) -> np.ndarray:

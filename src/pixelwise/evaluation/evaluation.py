@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pixelwise.errors import DataError, UsageError
+from pixelwise.evaluation.details import Details
 from pixelwise.io import write_json
 from pixelwise.labels import LabelMap
 from pixelwise.metrics import ConfusionMatrix
@@ -108,6 +109,8 @@ class Evaluation:
         Names of the images that were left out because they have no mask.
     seconds
         How long it took, reading and prediction included.
+    details
+        What :class:`~pixelwise.evaluation.details.Details` holds, when it was asked for.
 
     Examples
     --------
@@ -127,6 +130,7 @@ class Evaluation:
     unmatched: dict[str, int] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     seconds: float = 0.0
+    details: dict[str, Any] | None = None
 
     @property
     def title(self) -> str:
@@ -187,6 +191,8 @@ class Evaluation:
             "pixel_accuracy": _number(matrix.pixel_accuracy()),
             "frequency_weighted_iou": _number(matrix.frequency_weighted_iou()),
             "mean_f1": _number(matrix.mean_f1()),
+            "mean_class_accuracy": _number(matrix.mean_class_accuracy()),
+            "kappa": _number(matrix.kappa()),
             "per_class": per_class,
             "images": len(self.images),
             "confusion": matrix.counts.tolist(),
@@ -196,6 +202,7 @@ class Evaluation:
             "unmatched": dict(self.unmatched),
             "skipped": list(self.skipped),
             "seconds": round(self.seconds, 3),
+            "details": self.details,
             "per_image": [score.to_dict() for score in self.images],
         }
 
@@ -212,6 +219,7 @@ class Evaluation:
             unmatched=dict(description["unmatched"]),
             skipped=tuple(description["skipped"]),
             seconds=description["seconds"],
+            details=description.get("details"),
         )
 
     def save(self, path: str | Path) -> None:
@@ -245,7 +253,10 @@ class Evaluation:
         totals = [
             f"mean IoU {_percent(matrix.mean_iou())} (95 % interval {_percent(low)} to {_percent(high)})",
             f"pixel accuracy {_percent(matrix.pixel_accuracy())}, mean F1 {_percent(matrix.mean_f1())}, "
-            f"frequency-weighted IoU {_percent(matrix.frequency_weighted_iou())} (all in %)",
+            f"frequency-weighted IoU {_percent(matrix.frequency_weighted_iou())}, "
+            f"mean class accuracy {_percent(matrix.mean_class_accuracy())}, kappa {_percent(matrix.kappa())} "
+            "(all in %)",
+            *(Details(**self.details).lines() if self.details else ()),
             f"{self.title}: {len(self.images)} images, {pixels:,} pixels, {self.seconds:.1f} s",
         ]
         return "\n".join([*lines, "", *totals, *self.remarks()])

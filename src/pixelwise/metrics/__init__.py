@@ -2,10 +2,12 @@
 
 from pixelwise.metrics.average_precision import PixelAveragePrecision, average_precision
 from pixelwise.metrics.boundary import BoundaryF1, BoundaryIoU, Trimap, boundary_f1, boundary_iou
+from pixelwise.metrics.calibration import Calibration
 from pixelwise.metrics.confusion import ConfusionMatrix
 from pixelwise.metrics.instance_precision import InstanceAveragePrecision, InstanceScores
 from pixelwise.metrics.instances import Instances
 from pixelwise.metrics.panoptic import PanopticQuality, panoptic_quality
+from pixelwise.metrics.sizes import SizeIoU
 from pixelwise.metrics.surface import (
     SurfaceDistances,
     average_surface_distance,
@@ -18,12 +20,14 @@ from pixelwise.metrics.surface import (
 __all__ = [
     "BoundaryF1",
     "BoundaryIoU",
+    "Calibration",
     "ConfusionMatrix",
     "InstanceAveragePrecision",
     "InstanceScores",
     "Instances",
     "PanopticQuality",
     "PixelAveragePrecision",
+    "SizeIoU",
     "SurfaceDistances",
     "Trimap",
     "average_precision",

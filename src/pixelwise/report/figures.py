@@ -24,8 +24,9 @@ def curve_figure(
     smooth: bool = False,
     percent: bool = False,
     second: tuple[str, str, Sequence[float]] | None = None,
+    along: str = "step",
 ) -> str:
-    """One small chart over training steps as an SVG element.
+    """One small chart as an SVG element, over training steps or whatever ``along`` says.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def curve_figure(
         The values are shares: show them as percentages and mark the best.
     second
         Label, colour and N values of another line over the same steps.
+    along
+        What the horizontal axis is.
 
     Returns
     -------
@@ -77,9 +80,9 @@ def curve_figure(
         axes.spines["bottom"].set_color(GREY)
         axes.grid(axis="y", color=_LINES, linewidth=0.8)
         axes.tick_params(colors=_INK, length=0)
-        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=along == "step"))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.set_xlabel("step", color=_INK)
+        axes.set_xlabel(along, color=_INK)
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
     return _inline(text.getvalue())

@@ -234,6 +234,7 @@ def _write(
         "subtitle": [part for part in page["subtitle"] if part],
         "tables": [(heading, rows) for heading, rows in page["tables"] if rows],
         "classes": _class_rows(evaluation) if evaluation else [],
+        "details": _details(evaluation) if evaluation else None,
         "matrix": _matrix(evaluation) if evaluation else [],
         "confusions": _largest_confusions(evaluation) if evaluation else [],
         "remarks": evaluation.remarks() if evaluation else [],
@@ -320,6 +321,66 @@ def _class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
             evaluation.labels.names, evaluation.labels.colours, *columns, strict=True
         )
     ]
+
+
+def _details(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Outlines, sizes and confidence: cards, two charts and a row for each class."""
+    found = evaluation.details
+    if found is None:
+        return None
+    bands, calibration = found["bands"], found["calibration"]
+
+    def card(label: str, value: float | None, note: str) -> dict[str, str]:
+        return _card(label, _percent(_or_nan(value)), note)
+
+    accuracy = ("pixel accuracy", GREY, list(map(_or_nan, bands["accuracy"])))
+    ious, confidence = list(map(_or_nan, bands["mean_iou"])), list(map(_or_nan, calibration["confidence"]))
+    right = list(map(_or_nan, calibration["accuracy"]))
+    columns = ("boundary_f1", "boundary_iou", "average_precision", "small", "medium", "large")
+    return {
+        "cards": [
+            card("Boundary F1", found["boundary_f1"], "outlines within 0.75 % of the diagonal"),
+            card("Boundary IoU", found["boundary_iou"], "bands of 2 % of the diagonal"),
+            card("Mean average precision", found["mean_average_precision"], "of the pixel scores"),
+            card("Calibration error", calibration["expected_error"], "confidence against accuracy"),
+        ],
+        "curves": [
+            {
+                "title": "Near outlines",
+                "svg": curve_figure(
+                    "mean IoU",
+                    bands["pixels"],
+                    ious,
+                    percent=True,
+                    second=accuracy,
+                    along="pixels from an outline",
+                ),
+            },
+            {
+                "title": "Reliability",
+                "svg": curve_figure(
+                    "share that is right",
+                    confidence,
+                    right,
+                    second=("if confidence were true", GREY, confidence),
+                    along="confidence",
+                ),
+            },
+        ],
+        "columns": ["Boundary F1", "Boundary IoU", "Average precision", "IoU small", "Medium", "Large"],
+        "rows": [
+            {
+                "name": name,
+                "colour": _css(colour),
+                "cells": [_percent(_or_nan(found["per_class"][name][column])) for column in columns],
+            }
+            for name, colour in zip(evaluation.labels.names, evaluation.labels.colours, strict=True)
+        ],
+    }
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _matrix(evaluation: Evaluation) -> list[dict[str, Any]]:
