@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from pixelwise import losses, metrics, models
+    from pixelwise import losses, metrics, models, refine
     from pixelwise.api import check, evaluate, load, read, train, write
     from pixelwise.errors import DataError, MissingExtraError, PixelwiseError, UsageError
     from pixelwise.labels import LabelMap
@@ -27,6 +27,7 @@ _HOMES = {
     "models": "",
     "losses": "",
     "metrics": "",
+    "refine": "",
     "LabelMap": "pixelwise.labels",
     "Sample": "pixelwise.sample",
     "Clip": "pixelwise.sample",
@@ -57,6 +58,7 @@ __all__ = [
     "metrics",
     "models",
     "read",
+    "refine",
     "train",
     "write",
 ]
