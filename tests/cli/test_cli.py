@@ -413,3 +413,17 @@ def test_the_layers_of_a_network(pixelwise):
     code, _, error = pixelwise("models", "deeplab1")
     assert code == 2
     assert "did you mean 'deeplabv1'" in error
+
+
+def test_evaluate_in_detail_and_against_before(pixelwise, run, shapes, tmp_path):
+    saved, page = tmp_path / "before.json", tmp_path / "page.html"
+    base = ("evaluate", "--model", run, "--data", shapes, "--split", "val", "--json")
+    code, text, _ = pixelwise(*base, "--details", "--save", saved, "--report", page)
+    assert code == 0
+    assert 0 <= json.loads(text)["details"]["boundary_f1"] <= 1
+    assert "Reliability" in page.read_text(encoding="utf-8")
+    comparison = json.loads(pixelwise(*base, "--against", saved)[1])["comparison"]
+    assert comparison["mean_iou"]["difference"] == 0 and not comparison["mean_iou"]["clear"]
+    (tmp_path / "no.json").write_text("{}")
+    code, _, err = pixelwise(*base, "--against", tmp_path / "no.json")
+    assert code == 3 and "not an evaluation, or damaged" in err
