@@ -1,5 +1,6 @@
 """Which format a folder is in, splits, and the errors of ``read``."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,21 @@ def test_samples_carry_pixels_path_split_and_mask_path(tmp_path: Path) -> None:
     assert np.array_equal(sample.image, picture(4))
     assert sample.path == tmp_path / "images" / "val" / "000.png"
     assert sample.meta == {"split": "val", "mask_path": tmp_path / "masks" / "val" / "000.png"}
+
+
+def test_a_folder_is_listed_once_by_all_readers_and_anew_every_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = street(tmp_path)
+    walks: list[str] = []
+    walk = os.walk
+
+    def counted(folder: str | Path, **options: object) -> object:
+        walks.append(str(folder))
+        return walk(folder, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "walk", counted)
+    assert len(read(root)) == 6
+    assert walks == [str(root)]
+    add(root, "images/val/new.png", "masks/val/new.png")
+    assert len(read(root)) == 7

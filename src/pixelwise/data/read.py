@@ -43,7 +43,7 @@ from pixelwise.data.datasets import (
 from pixelwise.data.formats import SOURCES, Source, coco_panoptic, masks, nifti, voc
 from pixelwise.data.pairing import SPLIT_NAMES, find_pairs
 from pixelwise.errors import DataError, UsageError, unknown_name
-from pixelwise.io import list_images
+from pixelwise.io import list_images, listed_once
 from pixelwise.sample import Dataset
 
 
@@ -165,10 +165,11 @@ def read(
         raise DataError(f"{path}: no such file or folder")
     if path.suffix.lower() == ".zip":
         path = unpacked(path)
-    name = _recognise(path) if format == "auto" else format
-    _check_options(name, options)
-    values, names = _parts_of(mapping or {}, READERS[name])
-    data = READERS[name].read(path, labels, values or None, **options)
+    with listed_once():
+        name = _recognise(path) if format == "auto" else format
+        _check_options(name, options)
+        values, names = _parts_of(mapping or {}, READERS[name])
+        data = READERS[name].read(path, labels, values or None, **options)
     data = rename_classes(data, names) if names else data
     return data if split is None else _select(data, split)
 

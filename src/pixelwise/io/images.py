@@ -6,6 +6,8 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +169,22 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
+_LISTINGS: ContextVar[dict[str, list[tuple[str, list[str]]]] | None] = ContextVar("listings", default=None)
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """Within it, :func:`walk_files` lists each folder once, however many readers look at it.
+
+    What is added or removed meanwhile goes unnoticed, so it is to last no longer than one question.
+    """
+    token = _LISTINGS.set({})
+    try:
+        yield
+    finally:
+        _LISTINGS.reset(token)
+
+
 def walk_files(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
     """Yield (sub-folder relative to ``folder``, sorted file names), hidden ones left out, in sorted order.
 
@@ -177,7 +195,15 @@ def walk_files(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
     DataError
         A folder cannot be listed.
     """
+    listings = _LISTINGS.get()
+    if listings is None:
+        return _walk(folder)
+    if str(folder) not in listings:
+        listings[str(folder)] = list(_walk(folder))
+    return iter(listings[str(folder)])
 
+
+def _walk(folder: str | Path) -> Iterator[tuple[str, list[str]]]:
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename}: cannot be listed ({error.strerror}); check its permissions")
 

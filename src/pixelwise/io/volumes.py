@@ -39,7 +39,7 @@ def is_volume(path: str | Path) -> bool:
     >>> is_volume("a/ct.nii.gz"), is_volume("ct.gz"), is_volume("a/.ct.nii")
     (True, False, False)
     """
-    name = Path(path).name
+    name = os.path.basename(path)
     return name.lower().endswith(VOLUME_SUFFIXES) and not name.startswith(".")
 
 
