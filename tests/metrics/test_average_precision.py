@@ -1,4 +1,5 @@
 import contextlib
+import gc
 import io
 import json
 
@@ -774,6 +775,22 @@ def test_bad_files_are_named(tmp_path):
         InstanceAveragePrecision.from_coco(good[0], tmp_path / "none.json")
     with pytest.raises(UsageError, match="unknown kind"):
         InstanceAveragePrecision.from_coco(*good, "keypoints")
+
+
+def test_the_collector_is_left_as_it_was(tmp_path):
+    files = coco_files(tmp_path, [RECORD | {"id": 1}], [RECORD | {"score": 0.5}], 1, 1)
+    assert gc.isenabled()
+    InstanceAveragePrecision.from_coco(*files)
+    assert gc.isenabled()
+    with pytest.raises(DataError):
+        InstanceAveragePrecision.from_coco(files[0], files[0])
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        InstanceAveragePrecision.from_coco(*files)
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
 
 
 def test_what_is_left_out_is_reported(tmp_path):

@@ -298,7 +298,8 @@ def _match_class(  # type: ignore[no-untyped-def]
         ranks[place[d]] = rank[d]
         ordered_scores[place[d]] = found_score[d]
     deepest = ranks.max() if number else 0
-    verdicts = np.empty(number, np.int8)
+    candidates = _candidates(first, last, group_found, group_true, cells, overlaps, thresholds[0])
+    verdicts, unmatched = np.empty(number, np.int8), np.empty(number, np.int8)
     taken, aside = np.empty(end_true - zero_true, np.bool_), np.empty(end_true - zero_true, np.bool_)
     for a in range(len(areas)):
         positives = 0
@@ -308,25 +309,20 @@ def _match_class(  # type: ignore[no-untyped-def]
             positives += not aside[t - zero_true]
         if positives == 0:
             continue
+        for d in range(zero, end):
+            unmatched[place[d]] = -1 if areas[a, 0] <= found_area[d] <= areas[a, 1] else 0
         for h in range(len(thresholds)):
             least = min(thresholds[h], _SURE)
             taken[:] = False
-            for group in range(first, last):
+            verdicts[:] = unmatched
+            for i in range(len(candidates)):
+                d, group = candidates[i]
                 low, high = group_true[group], group_true[group + 1]
-                cell = cells[group]
-                for d in range(group_found[group], group_found[group + 1]):
-                    match = _best(
-                        overlaps[cell : cell + high - low], least, crowd[low:high],
-                        taken[low - zero_true : high - zero_true], aside[low - zero_true : high - zero_true],
-                    )  # fmt: skip
-                    cell += high - low
-                    if match >= 0:
-                        t = low - zero_true + match
-                        taken[t] = True
-                        verdicts[place[d]] = 0 if aside[t] else 1
-                    else:
-                        outside = found_area[d] < areas[a, 0] or found_area[d] > areas[a, 1]
-                        verdicts[place[d]] = 0 if outside else -1
+                cell = cells[group] + (d - group_found[group]) * (high - low)
+                match = _best(cell - low, low, high, zero_true, overlaps, least, crowd, taken, aside)
+                if match >= 0:
+                    taken[match - zero_true] = True
+                    verdicts[place[d]] = 0 if aside[match - zero_true] else 1
             for m in range(len(limits) - 1, -1, -1):
                 if m < len(limits) - 1 and deepest < limits[m]:  # this limit and the next one cut off nothing
                     precision[h, :, k, a, m] = precision[h, :, k, a, m + 1]
@@ -340,14 +336,35 @@ def _match_class(  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, nogil=True)
-def _best(overlaps, least, crowd, taken, aside):  # type: ignore[no-untyped-def]
-    """The truth that a detection matches, or -1: the last of the best ones, excused ones only if no other."""
+def _candidates(first, last, group_found, group_true, cells, overlaps, least):  # type: ignore[no-untyped-def]
+    """(detection, group) of those that can match anything at all."""
+    found = np.empty((group_found[last] - group_found[first], 2), np.int64)
+    count = 0
+    for group in range(first, last):
+        width = group_true[group + 1] - group_true[group]
+        cell = cells[group]
+        for d in range(group_found[group], group_found[group + 1]):
+            for t in range(width):
+                if overlaps[cell + t] >= min(least, _SURE):
+                    found[count] = (d, group)
+                    count += 1
+                    break
+            cell += width
+    return found[:count]
+
+
+@numba.njit(cache=True, nogil=True)
+def _best(  # type: ignore[no-untyped-def]
+    shift, low, high, zero, overlaps, least, crowd, taken, aside
+):
+    """The truth of low..high that matches: the last of the best, excused ones if no other; or -1."""
     match = -1
     for wanted in (False, True):
         best = least
-        for t in range(len(overlaps)):
-            if aside[t] == wanted and overlaps[t] >= best and (crowd[t] or not taken[t]):
-                best = overlaps[t]
+        for t in range(low, high):
+            free = crowd[t] or not taken[t - zero]
+            if free and overlaps[shift + t] >= best and aside[t - zero] == wanted:
+                best = overlaps[shift + t]
                 match = t
         if match >= 0:
             break

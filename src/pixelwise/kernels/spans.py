@@ -92,8 +92,7 @@ def spans_of_texts(texts: Sequence[str | bytes], heights: np.ndarray, widths: np
     spans, bad = _empty(edges, first[:-1].copy()), np.zeros(len(texts), np.int64)
 
     def read(low: int, high: int) -> None:
-        _read_texts(coded, first, low, high, edges, spans.end, bad)
-        _runs_to_spans(*spans, heights, widths, low, high, bad)
+        _texts_to_spans(coded, first, low, high, *spans, heights, widths, bad)
 
     in_threads(read, len(texts))
     _refuse_bad(bad, heights, widths)
@@ -112,8 +111,7 @@ def spans_of_runs(runs: Sequence[np.ndarray], heights: np.ndarray, widths: np.nd
     edges = np.clip(wide, -1, LARGEST).astype(np.int32)
     end = np.cumsum(lengths)
     spans, bad = _empty(edges, end - lengths), np.zeros(len(runs), np.int64)
-    spans.end[:] = end
-    _runs_to_spans(*spans, heights, widths, 0, len(runs), bad)
+    _runs_to_spans(lengths, *spans, heights, widths, bad)
     _refuse_bad(bad, heights, widths)
     return spans
 
@@ -239,86 +237,108 @@ def _refuse_bad(bad: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> Non
 
 
 @numba.njit(cache=True, nogil=True)
-def _read_texts(coded, first, low, high, runs, end, bad):  # type: ignore[no-untyped-def]
-    """Run lengths of masks low..high into ``runs``, each from where its text begins: none is longer."""
+def _texts_to_spans(  # type: ignore[no-untyped-def]
+    coded, first, low, high, edges, begin, end, area, boxes, heights, widths, bad
+):
+    """Stretches of masks low..high; the runs are written first, and no more of them than characters."""
     for mask in range(low, high):
-        count = first[mask]
-        value, shift = np.int64(0), 0
-        before, before_that = np.int64(0), np.int64(0)  # the last two lengths
-        for i in range(first[mask], first[mask + 1]):
-            bits = np.int64(coded[i]) - 48
-            if bits < 0 or bits > 63 or shift > 30:
-                bad[mask] = i - first[mask] + 1
-                break
-            value |= (bits & 31) << shift
-            shift += 5
-            if bits & 32:
-                continue
-            if bits & 16:
-                value |= np.int64(-1) << shift
-            if count - first[mask] > 2:
-                value += before_that
-            if value < 0 or value > LARGEST:
-                bad[mask] = i - first[mask] + 1
-                break
-            runs[count] = value
-            count += 1
-            before_that, before = before, value
-            value, shift = np.int64(0), 0
-        if shift and not bad[mask]:
-            bad[mask] = first[mask + 1] - first[mask]
-        end[mask] = count
+        runs, bad[mask] = _read_text(coded[first[mask] : first[mask + 1]], edges[begin[mask] :])
+        if not bad[mask]:
+            _to_spans(mask, runs, edges, begin, end, area, boxes, heights, widths, bad)
 
 
 @numba.njit(cache=True, nogil=True)
 def _runs_to_spans(  # type: ignore[no-untyped-def]
-    edges, begin, end, area, boxes, heights, widths, low, high, bad
+    lengths, edges, begin, end, area, boxes, heights, widths, bad
 ):
-    """Turn run lengths into stretches in place: two runs make one stretch, so nothing unread is lost."""
-    for mask in range(low, high):
-        if bad[mask]:
-            continue
-        position, limit = np.int64(0), heights[mask] * widths[mask]
-        write = begin[mask]
-        for i in range(begin[mask], end[mask]):
-            run = np.int64(edges[i])
-            if run < 0 or position + run > limit:
-                bad[mask] = -1
-                break
-            if (i - begin[mask]) & 1 and run > 0:
-                if write > begin[mask] and edges[write - 1] == position:
-                    write -= 2  # nothing lay between: go on with the last one
-                else:
-                    edges[write] = position
-                edges[write + 1] = position + run
-                write += 2
-            position += run
-        end[mask] = write
-        area[mask], boxes[mask] = _area_and_box(edges, begin[mask], write, heights[mask])
+    """Stretches of all masks, whose runs are in ``edges`` already."""
+    for mask in range(len(lengths)):
+        _to_spans(mask, lengths[mask], edges, begin, end, area, boxes, heights, widths, bad)
+
+
+@numba.njit(cache=True, nogil=True)
+def _read_text(coded, runs):  # type: ignore[no-untyped-def]
+    """How many run lengths there are, and the number of the first character that cannot be (0: none)."""
+    count, i = 0, 0
+    before, before_that = np.int64(0), np.int64(0)  # the last two lengths
+    while i < len(coded):
+        bits = np.int64(coded[i]) - 48
+        i += 1
+        if 0 <= bits < 32:  # most lengths differ little from the last but one: one character
+            value = (bits ^ 16) - 16
+        else:
+            value, shift = np.int64(0), 0
+            while 32 <= bits < 64 and shift <= 25 and i < len(coded):
+                value |= (bits & 31) << shift
+                shift += 5
+                bits = np.int64(coded[i]) - 48
+                i += 1
+            if bits < 0 or bits >= 32:
+                return count, i
+            value |= ((bits ^ 16) - 16) << shift
+        if count > 2:
+            value += before_that
+        if value < 0 or value > LARGEST:
+            return count, i
+        runs[count] = value
+        count += 1
+        before_that, before = before, value
+    return count, 0
+
+
+@numba.njit(cache=True, nogil=True)
+def _to_spans(mask, runs, edges, begin, end, area, boxes, heights, widths, bad):  # type: ignore[no-untyped-def]
+    """Turn the run lengths of a mask into stretches in place: as two make one, none is lost."""
+    height, limit = heights[mask], heights[mask] * widths[mask]
+    write, start = begin[mask], begin[mask]
+    position, next_column = np.int64(0), height
+    pixels, left, top, bottom = np.int64(0), np.int64(0), height, np.int64(0)
+    for i in range(start, start + runs):
+        run = np.int64(edges[i])
+        if run < 0 or position + run > limit:
+            bad[mask] = -1
+            return
+        if (i - start) & 1 and run > 0:
+            if position >= next_column:
+                next_column += height
+                if position >= next_column:  # a division costs more than all the rest
+                    next_column = (position // height + 1) * height
+            top = min(top, position + height - next_column)
+            if position + run > next_column:  # on into the next column
+                top, bottom = np.int64(0), height
+            bottom = max(bottom, position + run + height - next_column)
+            if write > start and edges[write - 1] == position:
+                write -= 2  # nothing lay between: go on with the last one
+            else:
+                edges[write] = position
+            if write == start:
+                left = next_column // height - 1
+            edges[write + 1] = position + run
+            write += 2
+            pixels += run
+        position += run
+    end[mask], area[mask] = write, pixels
+    if write > start:
+        boxes[mask] = (left, top, (edges[write - 1] - 1) // height + 1, min(bottom, height))
 
 
 @numba.njit(cache=True, nogil=True)
 def _count(edges, begin, end, area, boxes, heights):  # type: ignore[no-untyped-def]
+    """Area and box of all masks."""
     for mask in range(len(begin)):
-        area[mask], boxes[mask] = _area_and_box(edges, begin[mask], end[mask], heights[mask])
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _area_and_box(edges, begin, end, height):  # type: ignore[no-untyped-def]
-    if begin == end:
-        return 0, (0, 0, 0, 0)
-    rows = np.int32(height)  # numba would divide in 64 bits, at twice the price
-    area, top, bottom = 0, rows, np.int32(0)
-    for i in range(begin, end, 2):
-        first, last = edges[i], np.int32(edges[i + 1] - 1)
-        area += edges[i + 1] - first
-        column = first // rows
-        y0, y1 = np.int32(first - column * rows), np.int32(last - column * rows)
-        if y1 >= rows:  # on into the next column
-            y0, y1 = np.int32(0), np.int32(rows - 1)
-        top, bottom = min(top, y0), max(bottom, y1)
-    left, right = edges[begin] // rows, (edges[end - 1] - 1) // rows
-    return area, (left, top, right + 1, bottom + 1)
+        if begin[mask] == end[mask]:
+            continue
+        height = heights[mask]
+        top, bottom = height, np.int64(0)
+        for i in range(begin[mask], end[mask], 2):
+            area[mask] += edges[i + 1] - edges[i]
+            y0 = edges[i] % height
+            y1 = y0 + edges[i + 1] - edges[i]
+            if y1 > height:  # on into the next column
+                y0, y1 = np.int64(0), height
+            top, bottom = min(top, y0), max(bottom, y1)
+        left, right = edges[begin[mask]] // height, (edges[end[mask] - 1] - 1) // height
+        boxes[mask] = (left, top, right + 1, bottom)
 
 
 @numba.njit(cache=True, nogil=True)
