@@ -280,7 +280,7 @@ def _measure(
 
 
 def _sorted(distances: np.ndarray, areas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((areas, distances))
+    order = np.argsort(distances)
     return distances[order], areas[order]
 
 
