@@ -107,3 +107,11 @@ def test_local_coordinates_keep_millimetres_far_from_the_origin() -> None:
 def test_spacing_is_read_from_a_rotated_affine() -> None:
     turned = np.array([[0, -2, 0, 5], [1, 0, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]], float)
     assert Volume(np.zeros((2, 2, 2)), turned).spacing == (1.0, 2.0, 3.0)
+
+
+def test_shapes_stay_with_the_pixels_they_were_drawn_on():
+    from pixelwise.shapes import Box, Shape
+
+    drawn = Sample(np.zeros((4, 4, 3), np.uint8), shapes=[Shape("car", Box(0, 0, 2, 2))])
+    assert drawn.replace(meta={"split": "train"}).shapes == drawn.shapes
+    assert drawn.replace(image=np.zeros((8, 8, 3), np.uint8)).shapes is None

@@ -113,7 +113,12 @@ class Sample:
         return self.path.stem if self.path else str(self.meta.get("name", ""))
 
     def replace(self, **changes: Any) -> Sample:
-        """A copy with some fields changed; the others stay lazy."""
+        """A copy with some fields changed; the others stay lazy.
+
+        Shapes are what was drawn on this very picture, so a copy with other pixels or another mask has none.
+        """
+        if changes.keys() & {"image", "mask"}:
+            changes.setdefault("shapes", None)
         fields: dict[str, Any] = {
             "image": self._image,
             "mask": self._mask,

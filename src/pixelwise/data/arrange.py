@@ -100,7 +100,7 @@ def _translate(open_record: Callable[[Any], Item], table: np.ndarray, record: An
         return replace(item, labels=None if item.labels is None else table[item.labels])
     mask = (lambda: table[item.mask]) if item.labelled else None
     if isinstance(item, Sample):
-        return item.replace(mask=mask, shapes=None)
+        return item.replace(mask=mask)
     return replace(item, mask=mask)
 
 
