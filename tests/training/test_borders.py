@@ -182,3 +182,19 @@ def test_bad_samples_are_named():
         with_needed_weights(draw_cells(0).replace(mask=None), NEEDS, 255)
     with pytest.raises(DataError, match="the image is 64x48 pixels but its instances 5x5"):
         with_needed_weights(draw_cells(0).replace(instances=np.eye(5, dtype=np.int32)), NEEDS, 255)
+
+
+def test_instances_are_not_painted_for_nothing():
+    """Only border maps and a transform of the user's own have a use for them."""
+    painted = []
+
+    def paint():
+        painted.append(1)
+        return np.zeros((8, 8), np.int32)
+
+    def opened(record):
+        return Sample(np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8), np.uint8), instances=paint)
+
+    data = Dataset([0], opened, LABELS)
+    assert SampleCache(data, 1 << 20)[0].instances is None and not painted
+    assert SampleCache(data, 1 << 20, keep_instances=True)[0].instances is not None and painted

@@ -55,13 +55,16 @@ class Batch:
 class SampleCache:
     """Keeps decoded samples while they fit into a fixed budget of bytes; the rest is read each time.
 
-    What must be done to every sample once, before it is kept, can be set as ``prepare``.
+    What must be done to every sample once, before it is kept, can be set as ``prepare``. After it instances
+    are of no use to a training, and painting and warping them would cost time, so they are dropped unless
+    ``keep_instances`` says that somebody else needs them.
     """
 
     prepare: Callable[[Any], Any] | None = None
 
-    def __init__(self, dataset: Dataset[Any], budget: int) -> None:
+    def __init__(self, dataset: Dataset[Any], budget: int, keep_instances: bool = False) -> None:
         self.dataset = dataset
+        self.keep_instances = keep_instances
         self._kept: dict[int, Any] = {}
         self._left = budget
         self._lock = Lock()
@@ -72,6 +75,8 @@ class SampleCache:
         sample = self.dataset[index]
         if self.prepare is not None:
             sample = self.prepare(sample)
+        if isinstance(sample, Sample) and not self.keep_instances:
+            sample = sample.replace(instances=None)
         if isinstance(sample, Volume):
             arrays = [sample.array, sample.mask]
         else:

@@ -92,7 +92,7 @@ class Trainer:
         self.folder = folder
         self.labels = train_set.labels
         self.progress = progress or (lambda line: None)
-        self.train_cache = SampleCache(train_set, _CACHE_BYTES * 3 // 4)
+        self.train_cache = SampleCache(train_set, _CACHE_BYTES * 3 // 4, keep_instances=transform is not None)
         self.val_cache = SampleCache(val_set, _CACHE_BYTES // 4)
         self.threads = available_cores() if config.workers is None else config.workers
         self.augment = make_augment(config, self.labels.ignore, transform)
