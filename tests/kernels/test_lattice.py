@@ -146,6 +146,7 @@ def test_channels_do_not_mix(channels: int) -> None:
 @pytest.mark.parametrize("threads", [2, 3, 5])
 def test_threads_agree(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_POINTS_WORTH_A_THREAD", 1000)
+    monkeypatch.setattr(module, "_ROWS_WORTH_A_THREAD", 100)
     features = photo_features()
     values = np.random.default_rng(3).random((len(features), 9)).astype(np.float32)
     several = Lattice([features[:, :2], features], threads=threads)

@@ -40,9 +40,11 @@ from pixelwise.kernels.vectors import (
 )
 
 _POINTS_WORTH_A_THREAD = 1 << 13
+_ROWS_WORTH_A_THREAD = 1 << 15  # to wake a thread takes as long as to blur a thousand
 _FREE = np.uint64(1 << 63)  # the key of an empty slot
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_AHEAD = 12  # table rows to ask for before they are needed
+_TOGETHER = 16  # points whose slots are looked up together
+_AHEAD = 12  # rows and slots to ask for before they are needed
 _MOST_DIMENSIONS = 32
 _FARTHEST = 1e6  # features in standard deviations: float32 still tells corners apart
 
@@ -148,12 +150,10 @@ class Lattice:
 
     def blur(self, table: np.ndarray, width: int, *, reverse: bool = False) -> None:
         """Mix every corner with its neighbours, in place; ``reverse`` takes the axes from the last on."""
-        for own, home in self._copies:
-            self._in_parts(len(own), lambda i, j: _give(table, width, own, home, i, j))  # noqa: B023
+        self._copy(_give, table, width)
         for chain, cuts in reversed(self._chains) if reverse else self._chains:
             self._run([(_blur, (table, width, chain, i, j)) for i, j in cuts])
-        for own, home in self._copies:
-            self._in_parts(len(own), lambda i, j: _take(table, width, own, home, i, j))  # noqa: B023
+        self._copy(_take, table, width)
 
     def slice(self, table: np.ndarray, width: int) -> np.ndarray:
         """N rows of values read from the table, a flat array."""
@@ -225,18 +225,24 @@ class Lattice:
         )
 
     def _cuts(self, chain: np.ndarray) -> list[tuple[int, int]]:
-        """Parts of nearly the same length that end where a chain ends."""
+        """Parts of nearly the same length, as many as are worth a thread, that end where a chain ends."""
+        parts = max(1, min(self.threads, len(chain) // _ROWS_WORTH_A_THREAD))
         cuts = [0]
-        for part in range(1, self.threads):
-            cut = max(cuts[-1], len(chain) * part // self.threads)
+        for part in range(1, parts):
+            cut = max(cuts[-1], len(chain) * part // parts)
             while 0 < cut < len(chain) and chain[cut - 1] >= 0:
                 cut += 1
             cuts.append(cut)
         return list(zip(cuts, [*cuts[1:], len(chain)], strict=True))
 
-    def _in_parts(self, length: int, work: Callable[[int, int], Any]) -> None:
-        edges = [length * part // self.threads for part in range(self.threads + 1)]
-        self._run([(work, part) for part in zip(edges[:-1], edges[1:], strict=True)])
+    def _copy(self, work: Callable[..., None], table: np.ndarray, width: int) -> None:
+        """Between the copies and their homes. Band by band: two of them may have copies of one home."""
+        for own, home in self._copies:
+            parts = max(1, min(self.threads, len(own) // _ROWS_WORTH_A_THREAD))
+            edges = [len(own) * part // parts for part in range(parts + 1)]
+            self._run(
+                [(work, (table, width, own, home, i, j)) for i, j in zip(edges[:-1], edges[1:], strict=True)]
+            )
 
     def _run(self, tasks: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
         """All tasks' results, in order; the calling thread does its share of them."""
@@ -279,10 +285,11 @@ def _lifting(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     axis = np.arange(dimensions)
     # A unit of standard deviation is this long, because splat, blur and slice together are that wide.
     scale = (math.sqrt(2 / 3) * (dimensions + 1) / np.sqrt((axis + 1) * (axis + 2))).astype(np.float32)
-    low, high = features.min(axis=0) * scale, features.max(axis=0) * scale
+    least, most = _range(features)
+    low, high = least * scale, most * scale
     if not np.all(np.abs([low, high]) < _FARTHEST):  # also when not finite
         raise UsageError(
-            f"lattice features reach from {features.min():g} to {features.max():g} standard deviations: "
+            f"lattice features reach from {least.min():g} to {most.max():g} standard deviations: "
             "give finite ones within a million"
         )
     lift = np.triu(np.ones((dimensions + 1, dimensions)))
@@ -292,16 +299,33 @@ def _lifting(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sizes = [math.ceil(one) + 4 * (dimensions + 1) + 1 for one in reach[:dimensions]]
     if math.prod(sizes) < 1 << 63:
         return scale, np.array([math.prod(sizes[:i]) for i in range(dimensions)], np.uint64)
-    drawn = np.random.default_rng(0).integers(1 << 63, size=dimensions, dtype=np.uint64)
-    odd: np.ndarray = drawn * np.uint64(2) + np.uint64(1)
-    return scale, odd
+    drawn = np.random.default_rng(0).integers(1 << 63, size=(dimensions,), dtype=np.uint64)
+    return scale, drawn * np.uint64(2) + np.uint64(1)
+
+
+@njit(cache=True, nogil=True)
+def _range(features):  # type: ignore[no-untyped-def]
+    """The least and the largest of each column, nan where not all are finite; numpy is slow on short rows."""
+    least, most = features[0].copy(), features[0].copy()
+    odd = np.zeros_like(least)
+    for point in range(len(features)):
+        for j in range(features.shape[1]):
+            value = features[point, j]
+            least[j], most[j] = min(least[j], value), max(most[j], value)
+            odd[j] += value - value  # nan from the first value on that is not finite
+    return least + odd, most + odd
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _home_slot(slot_keys, key):  # type: ignore[no-untyped-def]
+    return ((key * _GOLDEN) >> np.uint64(32)) & np.uint64(len(slot_keys) - 1)
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 def _slot(slot_keys, key):  # type: ignore[no-untyped-def]
     """The slot that holds the key, or the free one where it belongs."""
     mask = np.uint64(len(slot_keys) - 1)
-    slot = ((key * _GOLDEN) >> np.uint64(32)) & mask
+    slot = _home_slot(slot_keys, key)
     while slot_keys[slot] != key and slot_keys[slot] != _FREE:
         slot = (slot + np.uint64(1)) & mask
     return slot
@@ -326,77 +350,115 @@ def _enter(features, scale, strides, column, start, stop, first, rows, weights):
 
     Writes each point's rows and barycentric weights; gives the corners' keys and the table that finds them.
     """
-    d = features.shape[1]
-    slot_keys, slot_rows = np.full(1 << 14, _FREE, np.uint64), np.empty(1 << 14, np.int32)
-    keys, count = np.empty(1 << 12, np.uint64), 0
-    lifted, corner = np.empty(d + 1, np.float32), np.empty(d + 1, np.float32)
-    rank, ranked = np.empty(d + 1, np.int64), np.empty(d + 1, np.int64)
-    last_key, last_row = np.full(d + 1, _FREE, np.uint64), np.empty(d + 1, np.int32)
-    everywhere = strides.sum()
-    step, share = np.float32(d + 1), np.float32(1) / np.float32(d + 1)
-    for point in range(start, stop):
-        # Lift onto the hyperplane.
-        behind = np.float32(0)
-        for j in range(d, 0, -1):
-            part = features[point, j - 1] * scale[j - 1]
-            lifted[j] = behind - np.float32(j) * part
-            behind += part
-        lifted[0] = behind
-        # The nearest corner of remainder 0, before it is brought back onto the hyperplane.
-        excess = np.int64(0)
-        for j in range(d + 1):
-            nearest = np.rint(lifted[j] * share)
-            corner[j] = nearest * step
-            excess += np.int64(nearest)
-            rank[j] = 0
-        # Which simplex around it: the order of the differences, the largest first.
-        for i in range(d):
-            difference = lifted[i] - corner[i]
-            for j in range(i + 1, d + 1):
-                behind_it = np.int64(difference < lifted[j] - corner[j])  # no branch: it is a coin toss
-                rank[i] += behind_it
-                rank[j] += 1 - behind_it
-        key = np.uint64(0)
-        for j in range(d + 1):
-            place = rank[j] + excess
-            if place < 0:
-                place += d + 1
-                corner[j] += step
-            elif place > d:
-                place -= d + 1
-                corner[j] -= step
-            ranked[place] = j
-            if j < d:
-                key += strides[j] * np.uint64(np.int64(corner[j]))
-        # The corners of remainder 0, 1, ..., d: each is one more on every coordinate, except that the one
-        # whose turn it is falls back by d + 1.
-        for remainder in range(d + 1):
-            j, before = ranked[d - remainder], ranked[d - remainder + 1 if remainder else 0]
-            weight = (lifted[j] - corner[j] - (lifted[before] - corner[before])) * share
-            weights[point, column + remainder] = weight if remainder else weight + np.float32(1)
-            if key == last_key[remainder]:
-                rows[point, column + remainder] = last_row[remainder]
-            else:
+    corners = features.shape[1] + 1
+    slots = 1 << 10
+    while 4 * slots < stop - start:
+        slots *= 2
+    slot_keys, slot_rows = np.full(slots, _FREE, np.uint64), np.empty(slots, np.int32)
+    keys, count = np.empty(slots, np.uint64), 0
+    last_key, last_row = np.full(corners, _FREE, np.uint64), np.empty(corners, np.int32)
+    wanted = np.empty((_TOGETHER, corners), np.uint64)
+    lifted, corner = np.empty(corners, np.float32), np.empty(corners, np.float32)
+    rank, ranked = np.empty(corners, np.int64), np.empty(corners, np.int64)
+    everywhere, share = strides.sum(), np.float32(1) / np.float32(corners)
+    for some in range(start, stop, _TOGETHER):
+        # The slots of some points are asked for before the first of them is looked at.
+        for point in range(some, min(some + _TOGETHER, stop)):
+            _lift(features, point, scale, lifted)
+            excess = _round(lifted, corner)
+            _order(lifted, corner, rank)
+            key = _settle(corner, rank, excess, strides, ranked)
+            # The corners of remainder 0, 1, ..., d: each is one more on every coordinate, except that the
+            # one whose turn it is falls back by d + 1.
+            for remainder in range(corners):
+                j, before = ranked[corners - 1 - remainder], ranked[(corners - remainder) % corners]
+                weight = (lifted[j] - corner[j] - (lifted[before] - corner[before])) * share
+                weights[point, column + remainder] = weight if remainder else weight + np.float32(1)
+                wanted[point - some, remainder] = key
+                if key != last_key[remainder]:
+                    prefetch(slot_keys, _home_slot(slot_keys, key))
+                key += everywhere
+                if j < corners - 1:
+                    key -= strides[j] * np.uint64(corners)
+        for point in range(some, min(some + _TOGETHER, stop)):
+            for remainder in range(corners):
+                key = wanted[point - some, remainder]
+                if key == last_key[remainder]:
+                    rows[point, column + remainder] = last_row[remainder]
+                    continue
                 slot = _slot(slot_keys, key)
+                row = first + count
                 if slot_keys[slot] == key:
-                    rows[point, column + remainder] = slot_rows[slot]
+                    row = slot_rows[slot]
+                    rows[point, column + remainder] = row
                 else:
-                    slot_keys[slot], slot_rows[slot] = key, first + count
-                    rows[point, column + remainder] = ~(first + count)
-                    if count == len(keys):
-                        longer = np.empty(2 * count, np.uint64)
-                        longer[:count] = keys
-                        keys = longer
+                    slot_keys[slot], slot_rows[slot] = key, row
+                    rows[point, column + remainder] = ~row
                     keys[count] = key
                     count += 1
                     if 2 * count > len(slot_keys):
                         slot_keys, slot_rows = _twice(slot_keys, slot_rows)
-                        slot = _slot(slot_keys, key)
-                last_key[remainder], last_row[remainder] = key, slot_rows[slot]
-            key += everywhere
-            if j < d:
-                key -= strides[j] * np.uint64(d + 1)
+                        longer = np.empty(len(slot_keys), np.uint64)
+                        longer[:count] = keys[:count]
+                        keys = longer
+                last_key[remainder], last_row[remainder] = key, row
     return keys[:count].copy(), slot_keys, slot_rows
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _lift(features, point, scale, lifted):  # type: ignore[no-untyped-def]
+    """A point's d + 1 coordinates on the hyperplane."""
+    behind = np.float32(0)
+    for j in range(len(scale), 0, -1):
+        part = features[point, j - 1] * scale[j - 1]
+        lifted[j] = behind - np.float32(j) * part
+        behind += part
+    lifted[0] = behind
+
+
+@njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+def _round(lifted, corner):  # type: ignore[no-untyped-def]
+    """The nearest multiples of d + 1, and by how many of them their sum is above zero."""
+    excess = np.int64(0)
+    step = np.float32(len(lifted))
+    share = np.float32(1) / step
+    for j in range(len(lifted)):
+        nearest = np.rint(lifted[j] * share)
+        corner[j] = nearest * step
+        excess += np.int64(nearest)
+    return excess
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _order(lifted, corner, rank):  # type: ignore[no-untyped-def]
+    """Which simplex around the corner: the ranks of the differences, 0 for the largest."""
+    for j in range(len(rank)):
+        rank[j] = 0
+    for i in range(len(rank) - 1):
+        difference = lifted[i] - corner[i]
+        for j in range(i + 1, len(rank)):
+            smaller = np.int64(difference < lifted[j] - corner[j])  # no branch: it is a coin toss
+            rank[i] += smaller
+            rank[j] += 1 - smaller
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _settle(corner, rank, excess, strides, ranked):  # type: ignore[no-untyped-def]
+    """Bring the corner back onto the hyperplane; which coordinate has which rank, and the corner's key."""
+    corners = len(corner)
+    key = np.uint64(0)
+    for j in range(corners):
+        place = rank[j] + excess
+        if place < 0:
+            place += corners
+            corner[j] += np.float32(corners)
+        elif place >= corners:
+            place -= corners
+            corner[j] -= np.float32(corners)
+        ranked[place] = j
+        if j < corners - 1:
+            key += strides[j] * np.uint64(np.int64(corner[j]))
+    return key
 
 
 @njit(cache=True, nogil=True)
@@ -419,6 +481,8 @@ def _merge(slot_keys, slot_rows, used, keys, first):  # type: ignore[no-untyped-
     is_new = np.empty(len(keys), np.int32)
     own, home = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
     for number in range(len(keys)):
+        if number + _AHEAD < len(keys):
+            prefetch(slot_keys, _home_slot(slot_keys, keys[number + _AHEAD]))
         key = keys[number]
         slot = _slot(slot_keys, key)
         if slot_keys[slot] == key:
@@ -439,6 +503,8 @@ def _chain(slot_keys, slot_rows, keys, homes, step, start, stop):  # type: ignor
     following = np.full(stop - start, -1, np.int32)
     follows = np.zeros(stop - start, np.bool_)
     for number in range(len(keys)):
+        if number + _AHEAD < len(keys):
+            prefetch(slot_keys, _home_slot(slot_keys, keys[number + _AHEAD] + step))
         slot = _slot(slot_keys, keys[number] + step)
         if slot_keys[slot] != _FREE:
             following[homes[number] - start] = slot_rows[slot]

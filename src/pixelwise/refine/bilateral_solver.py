@@ -148,7 +148,8 @@ def _features(guide: np.ndarray, sxy: float, sluma: float, schroma: float) -> np
     features = np.empty((height, width, 5), np.float32)
     features[..., 0] = np.arange(width) / sxy
     features[..., 1] = np.arange(height)[:, None] / sxy
-    features[..., 2:] = cv2.cvtColor(guide, cv2.COLOR_RGB2YUV) / np.array([sluma, schroma, schroma], np.float32)
+    deviations = np.array([sluma, schroma, schroma], np.float32)
+    features[..., 2:] = cv2.cvtColor(guide, cv2.COLOR_RGB2YUV) / deviations
     return features.reshape(-1, 5)
 
 
