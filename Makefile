@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data/camvid
+ANNOTATIONS ?= ../shared/data/annotations
 
 .PHONY: setup demo test lint format docs bench table clean
 
@@ -34,7 +35,7 @@ format: setup
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet
 
-# Beside the peers, in one run each. DATA is a folder in CamVid's SegNet layout.
+# Beside the peers, in one run each. DATA is a folder in CamVid's SegNet layout, ANNOTATIONS one of exports.
 bench: setup
 	@test -d $(DATA) || { echo "no CamVid at $(DATA); say where it is: make bench DATA=DIR"; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -47,6 +48,12 @@ bench: setup
 	$(BIN)/python benchmarks/demo.py
 	$(BIN)/python benchmarks/training.py --data $(DATA)
 	$(BIN)/python benchmarks/volumes.py
+	$(BIN)/python benchmarks/loader.py --data $(DATA)
+	$(BIN)/python benchmarks/annotations.py
+	$(BIN)/python benchmarks/formats.py --data $(ANNOTATIONS)
+	$(BIN)/python benchmarks/average_precision.py
+	$(BIN)/python benchmarks/surface.py
+	$(BIN)/python benchmarks/crf.py
 	$(BIN)/python benchmarks/networks.py --data $(DATA) --out runs/networks
 	$(BIN)/python benchmarks/networks.py --out runs/networks --report --speed
 

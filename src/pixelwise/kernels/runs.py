@@ -71,7 +71,10 @@ def text_to_runs(text: str | bytes) -> np.ndarray:
     >>> text_to_runs("13").tolist()
     [1, 3]
     """
-    coded = np.frombuffer(text.encode("latin-1", "replace") if isinstance(text, str) else text, np.uint8)
+    try:
+        coded = np.frombuffer(text.encode("ascii") if isinstance(text, str) else text, np.uint8)
+    except UnicodeEncodeError as error:
+        raise DataError(f"the compressed run lengths are damaged at character {error.start + 1}") from None
     runs, bad = _read_text(coded)
     if bad >= 0:
         raise DataError(f"the compressed run lengths are damaged at character {bad + 1}")
