@@ -200,7 +200,8 @@ def nearest_distances(
     """
     if not len(a.points) or not len(b.points):
         return Distances(np.full(len(a.points), np.inf), np.full(len(b.points), np.inf), a.codes, b.codes)
-    frame = _frame(a, b, tuple(spacing))
+    a, b, spacing = _finest_axis_last(a, b, tuple(spacing))
+    frame = _frame(a, b, spacing)
     first, second = frame.write_down(a), frame.write_down(b)
     a_to_b, b_to_a = np.empty(len(a.points)), np.empty(len(b.points))
     total = len(a_to_b) + len(b_to_a)
@@ -220,6 +221,24 @@ def nearest_distances(
         ]  # fmt: skip
     _run(tasks, threads > 1)
     return Distances(a_to_b, b_to_a, first.codes, second.codes)
+
+
+def _finest_axis_last(
+    a: Elements, b: Elements, spacing: tuple[float, ...]
+) -> tuple[Elements, Elements, tuple[float, ...]]:
+    """Turn both, so that rows run along the finest axis: a look at a row then covers the most.
+
+    >>> a = Elements(np.array([[0, 1, 2]], np.int32), np.zeros(1, np.uint8))
+    >>> turned = _finest_axis_last(a, a, (1.0, 1.0, 4.0))
+    >>> turned[0].points.tolist(), turned[2]
+    ([[2, 0, 1]], (4.0, 1.0, 1.0))
+    """
+    order = sorted(range(len(spacing)), key=lambda axis: -spacing[axis])  # keeps the order of equal ones
+    if order == list(range(len(spacing))):
+        return a, b, spacing
+    columns = [0, *(1 + axis for axis in order)] if len(spacing) == 2 else order
+    turned = [Elements(np.ascontiguousarray(side.points[:, columns]), side.codes) for side in (a, b)]
+    return turned[0], turned[1], tuple(spacing[axis] for axis in order)
 
 
 class _Written(NamedTuple):

@@ -17,7 +17,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from pixelwise.errors import DataError, UsageError, unknown_name
@@ -391,6 +390,8 @@ def _band(labels: np.ndarray, ignored: np.ndarray, steps: int, num_classes: int)
     A minimum and a maximum over a square show for all classes at once whether there is another one. In the
     minimum an ignored pixel is K, in the maximum 0: so it is never the one that differs.
     """
+    import cv2  # not needed to read scores
+
     square = np.ones((3, 3), np.uint8)
     least = cv2.erode(labels, square, iterations=steps)
     most = cv2.dilate(np.where(ignored, 0, labels).astype(labels.dtype), square, iterations=steps)
