@@ -399,6 +399,7 @@ def test_volumes_of_classes_with_area():
 # Peers, where they are installed
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:monai")
 @PEER_PAIRS
 def test_voxels_equal_monai(name):
     a, b = PAIRS[name]
