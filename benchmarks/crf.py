@@ -135,10 +135,9 @@ def main() -> None:
     parser.add_argument("--large", action="store_true", help="only 1024x2048 with 19 classes, one round")
     arguments = parser.parse_args()
     print(f"load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores, {arguments.rounds} rounds\n")
-    print(
-        "| size; kernels; iterations | peer s | ours s | ratio | of medians | same label | dQ | peer MB | MB |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    heads = "image | kernels | iterations | peer s | s | ratio | of medians | peer CPU s | CPU s | same | dQ"
+    print(f"| {heads} | peer MB | MB |")
+    print("| --- " * 2 + "| ---: " * 11 + "|")
     if arguments.large:
         image, probabilities = photograph(arguments.image, *LARGE[:2]), guess(LARGE[2], *LARGE[:2])
         compare(image, probabilities, DEEPLAB, 1)

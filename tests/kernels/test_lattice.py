@@ -143,15 +143,15 @@ def test_channels_do_not_mix(channels: int) -> None:
         np.testing.assert_allclose(filtered[:, c], lattice.filter(values[:, [c]])[:, 0], rtol=1e-6)
 
 
-@pytest.mark.parametrize("threads", [2, 3, 5])
-def test_threads_agree(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bands", [2, 3, 5])
+def test_bands_agree(bands: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_POINTS_WORTH_A_THREAD", 1000)
     monkeypatch.setattr(module, "_ROWS_WORTH_A_THREAD", 100)
     features = photo_features()
     values = np.random.default_rng(3).random((len(features), 9)).astype(np.float32)
-    several = Lattice([features[:, :2], features], threads=threads)
-    assert len(several.bands) == threads
-    one = Lattice([features[:, :2], features], threads=1)
+    several = Lattice([features[:, :2], features], bands=bands)
+    assert len(several.bands) == bands
+    one = Lattice([features[:, :2], features], bands=1)
     np.testing.assert_allclose(several.filter(values), one.filter(values), rtol=2e-5)
     # Only corners that bands share are there more than once.
     assert one.length < several.length < 1.5 * one.length
@@ -159,7 +159,7 @@ def test_threads_agree(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_row_is_marked_at_its_first_touch() -> None:
-    lattice = Lattice([photo_features()], threads=1)
+    lattice = Lattice([photo_features()], bands=1)
     marked = ~lattice.rows[lattice.rows < 0]
     np.testing.assert_array_equal(marked, np.arange(lattice.length))
 

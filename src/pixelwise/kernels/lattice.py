@@ -64,8 +64,9 @@ class Lattice:
         For each kernel a number of at least 0; all 1 when None.
     normalise
         Whether to normalise; without it the table holds plain sums, and ``n_i`` is constant but unspecified.
-    threads
-        At most so many; all that OpenCV may use when None. With one, a table holds each corner once.
+    bands
+        Into how many bands the points are cut; one for each thread when None. With one band, the table holds
+        each corner exactly once.
 
     Raises
     ------
@@ -92,14 +93,13 @@ class Lattice:
         kernel_weights: Sequence[float] | None = None,
         *,
         normalise: bool = True,
-        threads: int | None = None,
+        bands: int | None = None,
     ) -> None:
         features = [_checked(kernel) for kernel in features]
         points = len(features[0])
         # As many threads as OpenCV may use: it heeds affinity, container limits and cv2.setNumThreads.
-        available = cv2.getNumThreads() if threads is None else threads
-        self.threads = max(1, min(available, points // _POINTS_WORTH_A_THREAD))
-        edges = np.linspace(0, points, self.threads + 1).astype(int)
+        self.threads = max(1, min(cv2.getNumThreads(), points // _POINTS_WORTH_A_THREAD))
+        edges = np.linspace(0, points, (self.threads if bands is None else bands) + 1).astype(int)
         self.bands = list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
         self._pool = ThreadPoolExecutor(max(1, self.threads - 1))
 

@@ -105,7 +105,7 @@ def bilateral_solver(
     from pixelwise.kernels.lattice import Lattice
     from pixelwise.kernels.vectors import WIDTH
 
-    lattice = Lattice([_features(guide, sxy, sluma, schroma)], normalise=False, threads=1)
+    lattice = Lattice([_features(guide, sxy, sluma, schroma)], normalise=False, bands=1)
     rows = np.zeros((target.size, WIDTH), np.float32)
     rows[:, 0], rows[:, 1], rows[:, 2] = 1, weight.ravel(), (weight * target).ravel()
     mass, trust, pull = lattice.splat(rows.ravel(), WIDTH).reshape(-1, WIDTH)[:, :3].astype(np.float64).T
