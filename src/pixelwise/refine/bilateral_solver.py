@@ -14,11 +14,11 @@ diagonal on a grid are taken to be diagonal. The blur is averaged with its trans
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
-from scipy import sparse
 
 from pixelwise.errors import DataError, UsageError
 
@@ -127,19 +127,42 @@ def bilateral_solver(
     def system(corners: np.ndarray) -> np.ndarray:
         return smoothness * (mass * corners - scale * blur(scale * corners)) + trust * corners
 
-    count = len(mass)
-    diagonal = np.maximum(smoothness * mass + trust, _LEAST)
-    solved, _ = sparse.linalg.cg(
-        sparse.linalg.LinearOperator((count, count), system),
+    corners = _conjugate_gradients(
+        system,
         pull,
-        x0=pull / np.maximum(trust, _LEAST),
-        rtol=_TOLERANCE,
-        maxiter=iterations,
-        M=sparse.linalg.LinearOperator((count, count), lambda corners: corners / diagonal),
+        start=pull / np.maximum(trust, _LEAST),
+        diagonal=np.maximum(smoothness * mass + trust, _LEAST),
+        iterations=iterations,
     )
-    table = np.zeros((count, WIDTH), np.float32)
-    table[:, 0] = solved
+    table = np.zeros((len(corners), WIDTH), np.float32)
+    table[:, 0] = corners
     return lattice.slice(table.reshape(-1), WIDTH).reshape(-1, WIDTH)[:, 0].reshape(target.shape)
+
+
+def _conjugate_gradients(
+    system: Callable[[np.ndarray], np.ndarray],
+    right: np.ndarray,
+    start: np.ndarray,
+    diagonal: np.ndarray,
+    iterations: int,
+) -> np.ndarray:
+    """Solve ``system(x) = right`` for a symmetric positive system, preconditioned by a diagonal."""
+    solution = start.copy()
+    residual = right - system(solution)
+    direction = np.zeros_like(residual)
+    before = 1.0
+    for _ in range(iterations):
+        if np.linalg.norm(residual) <= _TOLERANCE * np.linalg.norm(right):
+            break
+        scaled = residual / diagonal
+        now = float(residual @ scaled)
+        direction = scaled + now / before * direction
+        ahead = system(direction)
+        length = now / float(direction @ ahead)
+        solution += length * direction
+        residual -= length * ahead
+        before = now
+    return solution
 
 
 def _features(guide: np.ndarray, sxy: float, sluma: float, schroma: float) -> np.ndarray:
