@@ -87,7 +87,8 @@ class TestRasterise:
             paint(np.zeros((2, 2), np.uint8), [], [], "center")  # type: ignore[arg-type]
 
     @pytest.mark.parametrize(
-        "geometry", [Polygon.of([(2, 2), (30, 4), (33, 30), (5, 28)]), Box(3.2, 4.8, 30, 20), Ellipse(20, 20, 9, 9)]
+        "geometry",
+        [Polygon.of([(2, 2), (30, 4), (33, 30), (5, 28)]), Box(3.2, 4.8, 30, 20), Ellipse(20, 20, 9, 9)],
     )
     def test_labelmes_rule_differs_by_a_pixel_at_most(self, geometry):
         ours, theirs = (rasterise(geometry, *SIZE, rule=rule).view(np.uint8) for rule in FILL_RULES)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from pixelwise.data.datasets import s3dis, s3dis_images
-from pixelwise.data.datasets.s3dis import CLASSES, mend_row
+from pixelwise.data.datasets.s3dis import CLASSES
+from pixelwise.data.datasets.s3dis_rows import mend_row
 from pixelwise.errors import DataError, UsageError
 from pixelwise.io import write_text
 from pixelwise.kernels.pointrows import BLANK, DECIMAL_COLOURS, FINE, ODD, parse_rows

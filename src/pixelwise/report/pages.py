@@ -15,19 +15,17 @@ import numpy as np
 import yaml
 
 from pixelwise import draw
-from pixelwise.data import CheckReport
 from pixelwise.data.geometry import to_polygon
-from pixelwise.data.suspicion import KINDS as SUSPICIOUS
-from pixelwise.errors import DataError, PixelwiseError, UsageError
+from pixelwise.errors import DataError, UsageError
 from pixelwise.evaluation import Evaluation
 from pixelwise.io import write_text
 from pixelwise.labels import LabelMap
 from pixelwise.report.figures import GREY, ORANGE, curve_figure, picture_uri
-from pixelwise.sample import Dataset, Sample
+from pixelwise.report.sections import check_section, details_section
+from pixelwise.report.wording import card, chip, css, duration, percent, short
 
 _MATRIX_CLASSES = 40  # more would be unreadable; the largest confusions are listed in any case
 _CONFUSIONS = 8
-_CHECK = "Data check"
 _PACKAGES = ("pixelwise", "numpy", "torch", "timm", "openvino", "onnxruntime", "opencv-python-headless")
 
 Example = Mapping[str, Any]
@@ -75,16 +73,16 @@ def write_run_report(run_dir: str | Path, examples: Sequence[Example] = ()) -> P
         "subtitle": [architecture, evaluation.title if evaluation else ""],
         "cards": [*_score_cards(evaluation, history), *_run_cards(history, bundle)],
         "curves": _curves(history),
-        "check": _check_section(check),
+        "check": check_section(check),
         "tables": [
             ("Decided from the data", _rows(_read_json(run_dir / "plan.json"))),
             ("Settings", _rows(config)),
             ("Data", _rows(_read_json(run_dir / "data.json"))),
-            ("Time and versions", [*_timings(history, evaluation), *_versions()]),
+            ("Time and versions", [*_timings(history, evaluation), *versions()]),
         ],
     }
     path = run_dir / "report.html"
-    _write(path, page, evaluation, labels, examples)
+    write_page(path, page, evaluation, labels, examples)
     return path
 
 
@@ -115,88 +113,10 @@ def write_evaluation_report(
         "cards": _score_cards(evaluation, []),
         "curves": [],
         "check": None,
-        "tables": [("Time and versions", [*_timings([], evaluation), *_versions()])],
+        "tables": [("Time and versions", [*_timings([], evaluation), *versions()])],
     }
-    _write(Path(path), page, evaluation, evaluation.labels, examples)
+    write_page(Path(path), page, evaluation, evaluation.labels, examples)
     return Path(path)
-
-
-def write_check_report(
-    report: CheckReport, dataset: Dataset[Sample], path: str | Path, samples: int = 12
-) -> Path:
-    """Write the page of a data check: one HTML file that needs nothing else.
-
-    Parameters
-    ----------
-    report
-        What :func:`pixelwise.data.check` found.
-    dataset
-        The data set that was checked.
-    path
-        The page to write.
-    samples
-        How many images to show with their labels: those with suspicious shapes first, then others spread
-        evenly over the splits.
-
-    Returns
-    -------
-    The page's path.
-    """
-    page = {
-        "title": report.name,
-        "kind": _CHECK,
-        "subtitle": [str(report.root or "")],
-        "cards": _check_cards(report),
-        "curves": [],
-        "check": _check_section(report.to_dict()),
-        "tables": [("Versions", _versions())],
-    }
-    _write(Path(path), page, None, report.labels, _labelled_examples(report, dataset, samples))
-    return Path(path)
-
-
-def _check_cards(report: CheckReport) -> list[dict[str, str]]:
-    splits = report.splits
-    images, shapes = sum(s.images for s in splits.values()), sum(s.shapes.total() for s in splits.values())
-    by_split = ", ".join(f"{name} {split.images:,}" for name, split in splits.items() if name != "all")
-    cards = [
-        _card("Images", f"{images:,}", by_split or "not split"),
-        _card("Classes", str(len(report.labels)), f"{report.labels.ignore} is ignored"),
-    ]
-    if shapes:
-        cards.append(_card("Shapes", f"{shapes:,}", f"{shapes / max(images, 1):.1f} an image"))
-    found = f"{len(report.errors)} errors, {len(report.warnings)} warnings"
-    return [*cards, _card("Problems", str(len(report.problems)), found)]
-
-
-def _labelled_examples(report: CheckReport, dataset: Dataset[Sample], count: int) -> list[dict[str, Any]]:
-    """Samples worth looking at, with the shapes or the mask over the image."""
-    suspects = {place.split(": ")[0] for p in report.problems if p.code in SUSPICIOUS for place in p.files}
-    chosen: list[dict[str, Any]] = []
-    spread = np.linspace(0, len(dataset) - 1, min(4 * count, len(dataset))).astype(int).tolist()
-    doubtful = [i for i in range(len(dataset)) if _place(dataset, i) in suspects] if suspects else []
-    for index in dict.fromkeys([*doubtful[: count // 2], *spread]):
-        if len(chosen) == count:
-            break
-        sample = dataset[index]
-        try:
-            image, mask = sample.image, sample.mask
-        except PixelwiseError:
-            continue  # the list of problems says why
-        if mask is None or image.dtype != np.uint8 or image.shape != (*mask.shape, 3):
-            continue
-        group = "Suspicious shapes" if index in doubtful else "Samples"
-        title = ": ".join(filter(None, (sample.meta.get("split"), _place(dataset, index))))
-        example = {"title": title, "group": group, "image": image, "target": mask, "shapes": sample.shapes}
-        chosen.append(example)
-    return chosen
-
-
-def _place(dataset: Dataset[Sample], index: int) -> str:
-    """The sample's file as the check names it."""
-    sample = dataset[index]
-    file = str(sample.path or sample.meta.get("mask_path") or sample.name)
-    return file.replace(f"{dataset.root}/", "", 1) if dataset.root is not None else file
 
 
 def _labels_over(image: np.ndarray, mask: np.ndarray, shapes: Any, labels: LabelMap) -> np.ndarray:
@@ -213,13 +133,14 @@ def _labels_over(image: np.ndarray, mask: np.ndarray, shapes: Any, labels: Label
     return draw.outlines(painted, rings, colours, max(1, image.shape[1] // 400)) if rings else painted
 
 
-def _write(
+def write_page(
     path: Path,
     page: dict[str, Any],
     evaluation: Evaluation | None,
     labels: LabelMap | None,
     examples: Sequence[Example],
 ) -> None:
+    """Fill the template with what a page says and write it; what only evaluations have may be missing."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -234,14 +155,14 @@ def _write(
         "subtitle": [part for part in page["subtitle"] if part],
         "tables": [(heading, rows) for heading, rows in page["tables"] if rows],
         "classes": _class_rows(evaluation) if evaluation else [],
-        "details": _details(evaluation) if evaluation else None,
+        "details": details_section(evaluation) if evaluation else None,
         "matrix": _matrix(evaluation) if evaluation else [],
         "confusions": _largest_confusions(evaluation) if evaluation else [],
         "remarks": evaluation.remarks() if evaluation else [],
         "examples": _example_groups(examples, labels) if labels else [],
         "legend": _legend(examples, labels) if labels else [],
         "numbers": _numbers(evaluation) if evaluation else None,
-        "data_only": page["kind"] == _CHECK,
+        "data_only": page.get("data_only", False),
     }
     write_text(path, environment.get_template("template.html").render(page))
 
@@ -252,32 +173,26 @@ def _score_cards(evaluation: Evaluation | None, history: list[dict[str, Any]]) -
             line["mean_iou"] for line in history if line["kind"] == "val" and line["mean_iou"] is not None
         ]
         best = [score for score in scores if not math.isnan(score)]
-        return [_card("Mean IoU", _percent(max(best)), "best validation")] if best else []
+        return [card("Mean IoU", percent(max(best)), "best validation")] if best else []
     matrix = evaluation.confusion
     low, high = evaluation.interval()
     return [
-        _card("Mean IoU", _percent(matrix.mean_iou()), f"95 % interval {_percent(low)} to {_percent(high)}"),
-        _card("Pixel accuracy", _percent(matrix.pixel_accuracy()), "of all labelled pixels"),
-        _card(
-            "Frequency-weighted IoU", _percent(matrix.frequency_weighted_iou()), "large classes weigh more"
-        ),
-        _card("Mean F1", _percent(matrix.mean_f1()), "the Dice coefficient"),
-        _card("Images", f"{len(evaluation.images):,}", f"{_short(int(matrix.counts.sum()))} labelled pixels"),
+        card("Mean IoU", percent(matrix.mean_iou()), f"95 % interval {percent(low)} to {percent(high)}"),
+        card("Pixel accuracy", percent(matrix.pixel_accuracy()), "of all labelled pixels"),
+        card("Frequency-weighted IoU", percent(matrix.frequency_weighted_iou()), "large classes weigh more"),
+        card("Mean F1", percent(matrix.mean_f1()), "the Dice coefficient"),
+        card("Images", f"{len(evaluation.images):,}", f"{short(int(matrix.counts.sum()))} labelled pixels"),
     ]
 
 
 def _run_cards(history: list[dict[str, Any]], bundle: dict[str, Any]) -> list[dict[str, str]]:
     cards = []
     if "parameters" in bundle:
-        cards.append(_card("Parameters", _short(bundle["parameters"]), str(bundle.get("architecture", ""))))
+        cards.append(card("Parameters", short(bundle["parameters"]), str(bundle.get("architecture", ""))))
     if history:
         last = history[-1]
-        cards.append(_card("Training time", _duration(last["seconds"]), f"{last['step']:,} steps"))
+        cards.append(card("Training time", duration(last["seconds"]), f"{last['step']:,} steps"))
     return cards
-
-
-def _card(label: str, value: str, note: str) -> dict[str, str]:
-    return {"label": label, "value": value, "note": note}
 
 
 def _curves(history: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -312,75 +227,15 @@ def _class_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "colour": _css(colour),
+            "colour": css(colour),
             "width": 0.0 if math.isnan(iou) else round(100 * float(iou), 2),
-            "iou": _percent(iou),
-            "cells": [_percent(f1), _percent(precision), _percent(recall), _percent(share)],
+            "iou": percent(iou),
+            "cells": [percent(f1), percent(precision), percent(recall), percent(share)],
         }
         for name, colour, iou, f1, precision, recall, share in zip(
             evaluation.labels.names, evaluation.labels.colours, *columns, strict=True
         )
     ]
-
-
-def _details(evaluation: Evaluation) -> dict[str, Any] | None:
-    """Outlines, sizes and confidence: cards, two charts and a row for each class."""
-    found = evaluation.details
-    if found is None:
-        return None
-    bands, calibration = found["bands"], found["calibration"]
-
-    def card(label: str, value: float | None, note: str) -> dict[str, str]:
-        return _card(label, _percent(_or_nan(value)), note)
-
-    accuracy = ("pixel accuracy", GREY, list(map(_or_nan, bands["accuracy"])))
-    ious, confidence = list(map(_or_nan, bands["mean_iou"])), list(map(_or_nan, calibration["confidence"]))
-    right = list(map(_or_nan, calibration["accuracy"]))
-    columns = ("boundary_f1", "boundary_iou", "average_precision", "small", "medium", "large")
-    return {
-        "cards": [
-            card("Boundary F1", found["boundary_f1"], "outlines within 0.75 % of the diagonal"),
-            card("Boundary IoU", found["boundary_iou"], "bands of 2 % of the diagonal"),
-            card("Mean average precision", found["mean_average_precision"], "of the pixel scores"),
-            card("Calibration error", calibration["expected_error"], "confidence against accuracy"),
-        ],
-        "curves": [
-            {
-                "title": "Near outlines",
-                "svg": curve_figure(
-                    "mean IoU",
-                    bands["pixels"],
-                    ious,
-                    percent=True,
-                    second=accuracy,
-                    along="pixels from an outline",
-                ),
-            },
-            {
-                "title": "Reliability",
-                "svg": curve_figure(
-                    "share that is right",
-                    confidence,
-                    right,
-                    second=("if confidence were true", GREY, confidence),
-                    along="confidence",
-                ),
-            },
-        ],
-        "columns": ["Boundary F1", "Boundary IoU", "Average precision", "IoU small", "Medium", "Large"],
-        "rows": [
-            {
-                "name": name,
-                "colour": _css(colour),
-                "cells": [_percent(_or_nan(found["per_class"][name][column])) for column in columns],
-            }
-            for name, colour in zip(evaluation.labels.names, evaluation.labels.colours, strict=True)
-        ],
-    }
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value
 
 
 def _matrix(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -391,14 +246,14 @@ def _matrix(evaluation: Evaluation) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "colour": _css(colour),
+            "colour": css(colour),
             "cells": [
                 {
                     "text": "" if share < 0.005 else f"{100 * share:.0f}",
                     "strength": round(float(share), 3),
-                    "tip": f"{name} taken for {other}: {_percent(share)}"
+                    "tip": f"{name} taken for {other}: {percent(share)}"
                     if other != name
-                    else f"{name}: {_percent(share)}",
+                    else f"{name}: {percent(share)}",
                 }
                 for other, share in zip(names, row, strict=True)
             ],
@@ -421,10 +276,10 @@ def _largest_confusions(evaluation: Evaluation) -> list[dict[str, Any]]:
             break
         rows.append(
             {
-                "true": _chip(evaluation.labels, int(true)),
-                "predicted": _chip(evaluation.labels, int(predicted)),
-                "of_class": _percent(float(shares[true, predicted])),
-                "of_all": _percent(float(counts[true, predicted]) / total, digits=2),
+                "true": chip(evaluation.labels, int(true)),
+                "predicted": chip(evaluation.labels, int(predicted)),
+                "of_class": percent(float(shares[true, predicted])),
+                "of_all": percent(float(counts[true, predicted]) / total, digits=2),
             }
         )
     return rows
@@ -472,34 +327,7 @@ def _legend(examples: Sequence[Example], labels: LabelMap) -> list[dict[str, str
         if key in example
         for i in np.unique(np.asarray(example[key]))
     }
-    return [_chip(labels, position) for position in sorted(seen) if position < len(labels)]
-
-
-def _check_section(check: dict[str, Any]) -> dict[str, Any] | None:
-    """Images and class shares by split, and the problems, from what ``CheckReport.to_dict`` wrote."""
-    if not check:
-        return None
-    splits, labels = check["splits"], LabelMap.from_dict(check["labels"])
-
-    def row(name: str, cells: Iterable[str], colour: str = "") -> dict[str, Any]:
-        return {"name": name, "colour": colour, "cells": list(cells)}
-
-    shares = [
-        row(
-            name,
-            (_percent(split["classes"][name]["share"], digits=2) for split in splits.values()),
-            _css(colour),
-        )
-        for name, colour in zip(labels.names, labels.colours, strict=True)
-    ]
-    rows = [
-        row("images", (f"{split['images']:,}" for split in splits.values())),
-        row("with a mask", (f"{split['labelled']:,}" for split in splits.values())),
-        row("median size", (_size(split["sizes"].get("median")) for split in splits.values())),
-        *shares,
-        row("no label", (_percent(split["ignored_share"], digits=2) for split in splits.values())),
-    ]
-    return {"splits": list(splits), "rows": rows, "problems": check["problems"]}
+    return [chip(labels, position) for position in sorted(seen) if position < len(labels)]
 
 
 def _numbers(evaluation: Evaluation) -> dict[str, Any]:
@@ -511,18 +339,19 @@ def _timings(history: list[dict[str, Any]], evaluation: Evaluation | None) -> li
     rows = []
     speeds = [line["images_per_second"] for line in history if line.get("images_per_second")]
     if history:
-        rows.append(("Training", _duration(history[-1]["seconds"])))
+        rows.append(("Training", duration(history[-1]["seconds"])))
     if speeds:
         rows.append(("Training speed", f"{float(np.median(speeds)):.1f} images a second (median)"))
     if evaluation and evaluation.images and evaluation.seconds:
         each = 1000 * evaluation.seconds / len(evaluation.images)
         rows.append(
-            ("Evaluation", f"{_duration(evaluation.seconds)}, {each:.0f} ms an image, reading included")
+            ("Evaluation", f"{duration(evaluation.seconds)}, {each:.0f} ms an image, reading included")
         )
     return rows
 
 
-def _versions() -> list[tuple[str, str]]:
+def versions() -> list[tuple[str, str]]:
+    """Rows of what this ran on, with the packages that matter."""
     rows = [("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}")]
     for package in _PACKAGES:
         try:
@@ -603,45 +432,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(_plain(v) for v in value) or "-"
     return str(value)
-
-
-def _chip(labels: LabelMap, position: int) -> dict[str, str]:
-    return {"name": labels.names[position], "colour": _css(labels.colours[position])}
-
-
-def _css(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-def _percent(value: float, digits: int = 1) -> str:
-    return "-" if math.isnan(value) else f"{100 * value:.{digits}f} %"
-
-
-def _size(height_width: Sequence[int] | None) -> str:
-    return f"{height_width[1]}x{height_width[0]}" if height_width else "-"
-
-
-def _short(number: int) -> str:
-    """3 significant digits with k, M or G.
-
-    >>> _short(999), _short(7_812_345), _short(17_452_800)
-    ('999', '7.81 M', '17.5 M')
-    """
-    for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if number >= size:
-            return f"{number / size:.3g}{unit}"
-    return str(number)
-
-
-def _duration(seconds: float) -> str:
-    """Seconds, minutes or hours.
-
-    >>> _duration(9.24), _duration(75), _duration(7325)
-    ('9.2 s', '1 min 15 s', '2 h 02 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"

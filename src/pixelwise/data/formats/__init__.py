@@ -9,6 +9,7 @@ from pixelwise.data.adapt import Holds
 from pixelwise.data.annotations import AnnotatedImage, Document
 from pixelwise.data.formats import (
     coco,
+    coco_write,
     cvat,
     cvat_write,
     labelbox,
@@ -64,7 +65,7 @@ TARGETS: dict[str, Target] = {
     "labelme": labelme,
     "rectlabel": rectlabel,
     "voc": voc,
-    "coco": coco,
+    "coco": coco_write,
     "cvat": cvat_write,
     "via": via_write,
     "yolo": yolo,
