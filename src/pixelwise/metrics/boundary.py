@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pixelwise.errors import DataError, UsageError, unknown_name
-from pixelwise.metrics.confusion import ConfusionMatrix, _mean, _ratios, intersection_over_union
+from pixelwise.metrics.confusion import ConfusionMatrix, intersection_over_union, mean_of_present, ratios
 from pixelwise.metrics.label_maps import LabelMaps, as_label_maps, check_classes, mark_class
 
 Around = Literal["classes", "ignored"]
@@ -131,11 +131,11 @@ class BoundaryF1:
 
     def f1(self) -> np.ndarray:
         """K means of F1 over the images that have the class; nan for absent classes."""
-        return _ratios(self.f1_sums, self.images)
+        return ratios(self.f1_sums, self.images)
 
     def mean_f1(self) -> float:
         """The mean of :meth:`f1` over the classes that are not absent."""
-        return _mean(self.f1())
+        return mean_of_present(self.f1())
 
     def mean_image_f1(self) -> float:
         """The paper's score of a data set: F1 averaged over the classes of each image, then over images."""
@@ -143,11 +143,11 @@ class BoundaryF1:
 
     def precision(self) -> np.ndarray:
         """K shares of all predicted outline pixels that are within the tolerance; nan without any."""
-        return _ratios(self.matched_prediction, self.predicted)
+        return ratios(self.matched_prediction, self.predicted)
 
     def recall(self) -> np.ndarray:
         """K shares of all true outline pixels that are within the tolerance; nan without any."""
-        return _ratios(self.matched_target, self.true)
+        return ratios(self.matched_target, self.true)
 
     def __repr__(self) -> str:
         return f"<BoundaryF1 of {self.num_classes} classes, {self.image_count} images>"
@@ -223,7 +223,7 @@ class BoundaryIoU:
 
     def mean_iou(self) -> float:
         """The mean of :meth:`iou` over the classes that are not absent."""
-        return _mean(self.iou())
+        return mean_of_present(self.iou())
 
     def __repr__(self) -> str:
         return f"<BoundaryIoU of {self.num_classes} classes, width {self.width:g}>"

@@ -78,7 +78,7 @@ class ConfusionMatrix:
         array = np.asarray(counts)
         if array.ndim != 2 or array.shape[0] != array.shape[1] or array.dtype.kind not in "ui":
             raise DataError(
-                f"confusion counts must be KxK integers, found {array.dtype} of shape {_shape(array)}"
+                f"confusion counts must be KxK integers, found {array.dtype} of shape {shape_text(array)}"
             )
         matrix = cls(len(array), ignore_index, absent)
         matrix.counts += array.astype(np.int64)
@@ -101,11 +101,8 @@ class ConfusionMatrix:
         # numba takes a third of a second to import, and reading an old result does not need it
         from pixelwise.kernels.counts import confusion_counts
 
-        predicted, true = _ids(prediction, "prediction"), _ids(target, "target")
-        if predicted.shape != true.shape:
-            raise DataError(
-                f"the prediction is {_shape(predicted)} but the target is {_shape(true)}: give both one size"
-            )
+        predicted, true = as_ids(prediction, "prediction"), as_ids(target, "target")
+        check_same_shape(predicted, true)
         self.counts += confusion_counts(predicted, true, self.num_classes, self.ignore_index)
 
     def merge(self, other: ConfusionMatrix) -> None:
@@ -126,7 +123,7 @@ class ConfusionMatrix:
 
     def mean_class_accuracy(self) -> float:
         """The mean of :meth:`class_accuracy` over the classes that occur in the target."""
-        return _mean(self.class_accuracy())
+        return mean_of_present(self.class_accuracy())
 
     def iou(self) -> np.ndarray:
         """K intersections over unions, nan for absent classes."""
@@ -134,7 +131,7 @@ class ConfusionMatrix:
 
     def mean_iou(self) -> float:
         """The mean of :meth:`iou` over the classes that are not absent."""
-        return _mean(self.iou())
+        return mean_of_present(self.iou())
 
     def frequency_weighted_iou(self) -> float:
         """The mean of :meth:`iou` weighted by how often each class occurs in the target."""
@@ -142,19 +139,19 @@ class ConfusionMatrix:
 
     def f1(self) -> np.ndarray:
         """K F1 scores (the Dice coefficients), nan for absent classes."""
-        return self._ruled(_ratios(2 * self._correct, self._true + self._predicted))
+        return self._ruled(ratios(2 * self._correct, self._true + self._predicted))
 
     def mean_f1(self) -> float:
         """The mean of :meth:`f1` over the classes that are not absent."""
-        return _mean(self.f1())
+        return mean_of_present(self.f1())
 
     def precision(self) -> np.ndarray:
         """K shares of each predicted class that are right, nan for classes never predicted."""
-        return self._ruled(_ratios(self._correct, self._predicted))
+        return self._ruled(ratios(self._correct, self._predicted))
 
     def recall(self) -> np.ndarray:
         """K shares of each true class that are found, nan for classes that do not occur in the target."""
-        return self._ruled(_ratios(self._correct, self._true))
+        return self._ruled(ratios(self._correct, self._true))
 
     def kappa(self) -> float:
         """Cohen's kappa: agreement beyond chance, 1 at best, 0 for chance; nan when chance is certain."""
@@ -162,9 +159,9 @@ class ConfusionMatrix:
         chance = _ratio(float(self._true @ self._predicted.astype(np.float64)), total * total)
         return _ratio(self.pixel_accuracy() - chance, 1 - chance)
 
-    def _ruled(self, ratios: np.ndarray) -> np.ndarray:
+    def _ruled(self, values: np.ndarray) -> np.ndarray:
         """Ratios without a denominator by the rule for absent classes."""
-        return np.where(np.isnan(ratios), _ABSENT[self.absent], ratios)
+        return np.where(np.isnan(values), _ABSENT[self.absent], values)
 
     @property
     def _correct(self) -> np.ndarray:
@@ -188,10 +185,11 @@ def intersection_over_union(correct: np.ndarray, true: np.ndarray, predicted: np
     >>> intersection_over_union(np.array([1, 0]), np.array([2, 0]), np.array([3, 0]))
     array([0.25,  nan])
     """
-    return _ratios(correct, true + predicted - correct)
+    return ratios(correct, true + predicted - correct)
 
 
-def _ratios(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratios(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotients, nan where the denominator is 0."""
     empty = np.full(np.shape(denominator), np.nan)
     return np.divide(numerator, denominator, out=empty, where=np.asarray(denominator) != 0)
 
@@ -200,12 +198,14 @@ def _ratio(numerator: float, denominator: float) -> float:
     return float(numerator / denominator) if denominator else float("nan")
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_of_present(values: np.ndarray) -> float:
+    """The mean of what is not nan; nan when nothing is left."""
     present = values[~np.isnan(values)]
     return float(present.mean()) if present.size else float("nan")
 
 
-def _ids(values: Any, what: str) -> np.ndarray:
+def as_ids(values: Any, what: str) -> np.ndarray:
+    """An array of integers or booleans; DataError for anything else, such as scores."""
     array = np.asarray(values)
     if array.dtype.kind not in "uib":
         raise DataError(
@@ -214,5 +214,13 @@ def _ids(values: Any, what: str) -> np.ndarray:
     return array
 
 
-def _shape(array: np.ndarray) -> str:
+def check_same_shape(prediction: np.ndarray, target: np.ndarray) -> None:
+    """DataError unless both have one shape."""
+    if prediction.shape != target.shape:
+        shapes = shape_text(prediction), shape_text(target)
+        raise DataError(f"the prediction is {shapes[0]} but the target is {shapes[1]}: give both one size")
+
+
+def shape_text(array: np.ndarray) -> str:
+    """A shape for messages, such as ``480x360``."""
     return "x".join(map(str, array.shape)) or "a single number"

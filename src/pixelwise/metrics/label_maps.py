@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.metrics.confusion import _ids, _shape
+from pixelwise.metrics.confusion import as_ids, check_same_shape, shape_text
 
 _MOST_CLASSES = 65535  # OpenCV filters 16 bits at most, and one id marks ignored pixels
 
@@ -43,7 +43,7 @@ def as_label_maps(
     """
     from pixelwise.kernels.counts import confusion_counts
 
-    predicted, true = as_pair(_ids(prediction, "prediction"), _ids(target, "target"), dims)
+    predicted, true = as_pair(as_ids(prediction, "prediction"), as_ids(target, "target"), dims)
     counts = confusion_counts(predicted, true, num_classes, ignore_index)
     dtype = np.uint8 if num_classes < 256 else np.uint16
     ignored = true == ignore_index
@@ -55,13 +55,10 @@ def as_label_maps(
 def as_pair(prediction: Any, target: Any, dims: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Both as arrays of one shape with one of so many dimensions, else DataError."""
     predicted, true = np.asarray(prediction), np.asarray(target)
-    if predicted.shape != true.shape:
-        raise DataError(
-            f"the prediction is {_shape(predicted)} but the target is {_shape(true)}: give both one size"
-        )
+    check_same_shape(predicted, true)
     if predicted.ndim not in dims:
         expected = " or ".join(map(str, dims))
-        raise DataError(f"prediction and target are {_shape(predicted)}, expected {expected} dimensions")
+        raise DataError(f"prediction and target are {shape_text(predicted)}, expected {expected} dimensions")
     return predicted, true
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from pixelwise.evaluation import Evaluation
 from pixelwise.labels import LabelMap
 from pixelwise.report.figures import GREY, curve_figure
-from pixelwise.report.wording import css, or_nan, percent, size_text
+from pixelwise.report.wording import card, css, or_nan, percent, size_text
 
 
 def check_section(check: dict[str, Any]) -> dict[str, Any] | None:
