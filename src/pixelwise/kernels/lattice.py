@@ -32,6 +32,7 @@ from pixelwise.errors import UsageError
 from pixelwise.kernels.vectors import (
     add,
     broadcast,
+    item,
     load,
     multiply_add,
     padded,
@@ -528,15 +529,15 @@ def add_to_rows(values, at, width, rows, weights, first, stop, table):  # type: 
     """Add values, from ``values[at]`` on, by weight to the rows that entries ``first`` to ``stop`` name."""
     nothing = broadcast(np.float32(0))
     for v in range(first, stop):
-        if rows[v] < 0:
+        if item(rows, v) < 0:
             for c in range(0, width, 8):
-                store(table, ~np.int64(rows[v]) * width + c, nothing)
+                store(table, ~np.int64(item(rows, v)) * width + c, nothing)
     c = 0
     # Three vectors at a time share the work of finding a row. 19 and 21 classes are three vectors.
     while c + 24 <= width:
         one, two, three = load(values, at + c), load(values, at + c + 8), load(values, at + c + 16)
         for v in range(first, stop):
-            place, weight = _place(rows[v], width) + c, broadcast(weights[v])
+            place, weight = _place(item(rows, v), width) + c, broadcast(item(weights, v))
             a = multiply_add(weight, one, load(table, place))
             b = multiply_add(weight, two, load(table, place + 8))
             store(table, place + 16, multiply_add(weight, three, load(table, place + 16)))
@@ -546,8 +547,8 @@ def add_to_rows(values, at, width, rows, weights, first, stop, table):  # type: 
     while c < width:
         value = load(values, at + c)
         for v in range(first, stop):
-            place = _place(rows[v], width) + c
-            store(table, place, multiply_add(broadcast(weights[v]), value, load(table, place)))
+            place = _place(item(rows, v), width) + c
+            store(table, place, multiply_add(broadcast(item(weights, v)), value, load(table, place)))
         c += 8
 
 
@@ -559,7 +560,7 @@ def read_rows(table, width, rows, weights, first, stop, values, at):  # type: ig
     while c + 24 <= width:
         one, two, three = nothing, nothing, nothing
         for v in range(first, stop):
-            place, weight = _place(rows[v], width) + c, broadcast(weights[v])
+            place, weight = _place(item(rows, v), width) + c, broadcast(item(weights, v))
             one = multiply_add(weight, load(table, place), one)
             two = multiply_add(weight, load(table, place + 8), two)
             three = multiply_add(weight, load(table, place + 16), three)
@@ -570,7 +571,9 @@ def read_rows(table, width, rows, weights, first, stop, values, at):  # type: ig
     while c < width:
         value = nothing
         for v in range(first, stop):
-            value = multiply_add(broadcast(weights[v]), load(table, _place(rows[v], width) + c), value)
+            value = multiply_add(
+                broadcast(item(weights, v)), load(table, _place(item(rows, v), width) + c), value
+            )
         store(values, at + c, value)
         c += 8
 
@@ -608,20 +611,20 @@ def _blur(table, width, chain, start, stop):  # type: ignore[no-untyped-def]
         last = first
         while True:
             if last + _AHEAD < stop:
-                place = _place(chain[last + _AHEAD], width)
+                place = _place(item(chain, last + _AHEAD), width)
                 prefetch(table, place)
                 prefetch(table, place + width - 1)
-            if chain[last] < 0:
+            if item(chain, last) < 0:
                 break
             last += 1
         for c in range(0, width, 8):
-            before, here = nothing, load(table, np.int64(chain[first]) * width + c)
+            before, here = nothing, load(table, np.int64(item(chain, first)) * width + c)
             for i in range(first, last):
-                after = load(table, _place(chain[i + 1], width) + c)
-                place = np.int64(chain[i]) * width + c
+                after = load(table, _place(item(chain, i + 1), width) + c)
+                place = np.int64(item(chain, i)) * width + c
                 store(table, place, multiply_add(half, add(before, after), here))
                 before, here = here, after
-            store(table, ~np.int64(chain[last]) * width + c, multiply_add(half, before, here))
+            store(table, ~np.int64(item(chain, last)) * width + c, multiply_add(half, before, here))
         first = last + 1
 
 

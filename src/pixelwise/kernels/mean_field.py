@@ -69,9 +69,9 @@ def mean_field(
 def _update(source, unary, gain, mixing, width, rows, weights, start, stop, target):  # type: ignore[no-untyped-def]
     """One pass: from ``source`` (empty: no messages yet) to ``target`` (empty: write the distributions)."""
     corners, rows, weights = rows.shape[1], rows.ravel(), weights.ravel()
-    # A softmax is one long chain of operations that wait for each other. Some points at a time, step by step,
-    # several chains run at once.
-    values = np.empty(_TOGETHER * width, np.float32)
+    # One point's update is a long chain of operations that wait for each other. Some points at a time, step
+    # by step, several chains run at once.
+    values, scratch = np.empty(_TOGETHER * width, np.float32), np.empty(_TOGETHER, np.float32)
     for first in range(start, stop, _TOGETHER):
         together = range(min(_TOGETHER, stop - first))
         for i in together:
@@ -85,8 +85,7 @@ def _update(source, unary, gain, mixing, width, rows, weights, start, stop, targ
             else:
                 for c in range(0, width, 8):
                     store(values, i * width + c, load(unary, (first + i) * width + c))
-        for i in together:
-            _softmax(values, i * width, width)
+        _softmax(values, len(together), width, scratch)
         for i in together:
             if len(target) > 0:
                 entry = (first + i) * corners
@@ -116,15 +115,21 @@ def _add_mixed(values, at, mixing, width, unary, unary_at):  # type: ignore[no-u
 
 
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _softmax(values, at, width):  # type: ignore[no-untyped-def]
-    highest = load(values, at)
-    for c in range(8, width, 8):
-        highest = larger(highest, load(values, at + c))
-    top, parts = broadcast(largest(highest)), broadcast(np.float32(0))
-    for c in range(0, width, 8):
-        part = exponential(subtract(load(values, at + c), top))
-        store(values, at + c, part)
-        parts = add(parts, part)
-    scale = broadcast(np.float32(1) / total(parts))
-    for c in range(0, width, 8):
-        store(values, at + c, multiply(load(values, at + c), scale))
+def _softmax(values, count, width, scratch):  # type: ignore[no-untyped-def]
+    """Of each of so many rows, in place; every loop does all rows, so that none waits for its own result."""
+    for i in range(count):
+        highest = load(values, i * width)
+        for c in range(8, width, 8):
+            highest = larger(highest, load(values, i * width + c))
+        scratch[i] = largest(highest)
+    for i in range(count):
+        top, parts = broadcast(scratch[i]), broadcast(np.float32(0))
+        for c in range(0, width, 8):
+            part = exponential(subtract(load(values, i * width + c), top))
+            store(values, i * width + c, part)
+            parts = add(parts, part)
+        scratch[i] = total(parts)
+    for i in range(count):
+        scale = broadcast(np.float32(1) / scratch[i])
+        for c in range(0, width, 8):
+            store(values, i * width + c, multiply(load(values, i * width + c), scale))

@@ -53,6 +53,16 @@ def padded(channels: int) -> int:
 
 
 @_operation
+def item(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """``array[index]`` for an index that is not negative, without numba's test for that."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.load(_place(context, builder, signature.args[0], *arguments))
+
+    return array.dtype(array, types.intp), generate
+
+
+@_operation
 def load(typing_context, array, index):  # type: ignore[no-untyped-def]
     """``array[index : index + 8]``."""
 
