@@ -207,7 +207,7 @@ def _vector_operations(a, b, out):  # type: ignore[no-untyped-def]
         vectors.multiply_add(x, y, x),
         vectors.larger(x, y),
         vectors.exponential(x),
-        vectors.broadcast(b[3]),
+        vectors.broadcast(vectors.item(b, 3)),
     )
     for i in range(7):
         vectors.store(out, 8 * i, results[i])

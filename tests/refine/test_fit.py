@@ -42,9 +42,11 @@ def test_bad_examples(given: Any, message: str) -> None:
         fit_crf(given, start=START)
 
 
-def test_bad_rounds() -> None:
+def test_bad_options() -> None:
     with pytest.raises(UsageError, match="rounds"):
         fit_crf(examples(), rounds=-1)
+    with pytest.raises(UsageError, match="one label per pixel"):
+        fit_crf(examples(), multilabel=True)
 
 
 def test_finds_something_better_and_always_the_same() -> None:

@@ -67,7 +67,7 @@ def fit_crf(
     DataError
         There is no example or no pixel that counts, or an example's shapes do not fit.
     UsageError
-        ``rounds`` is negative.
+        ``rounds`` is negative, or ``multilabel`` is set.
 
     Notes
     -----
@@ -76,6 +76,8 @@ def fit_crf(
     """
     if rounds < 0:
         raise UsageError(f"rounds must be at least 0, not {rounds}")
+    if options.get("multilabel"):
+        raise UsageError("fit_crf measures one label per pixel: fit each of several labels as binary")
     if iter(examples) is examples:
         examples = list(examples)
     tried: dict[CrfParameters, float] = {}

@@ -32,9 +32,9 @@ class CrfRnn(nn.Module):
     num_classes
         K, at least 2.
     parameters
-        The kernels' sizes, the initial weights and the number of steps. The default has the paper's sizes
-        (3; 160 and 3), its 5 steps for training, and weights 3 and 5. Set ``iterations`` to 10 for testing,
-        as in the paper.
+        The kernels' sizes, the initial weights and the number of steps. The default has the values of the
+        authors' code: sizes 3, and 160 and 3, weights 3 and 5; and the paper's 5 steps of training. Set the
+        attribute ``iterations`` to 10 for testing, as in the paper.
 
     Raises
     ------
