@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,6 +24,7 @@ from pixelwise.cli.options import (
     parse_size,
     read_data,
 )
+from pixelwise.errors import UsageError
 
 
 def command(
@@ -39,6 +40,12 @@ def command(
     ] = None,
     against: Annotated[
         Path | None, typer.Option("--against", help="Compare with a saved evaluation of the same images.")
+    ] = None,
+    crf: Annotated[
+        str | None,
+        typer.Option(
+            "--crf", help="Refine with a dense CRF: deeplab (its values) or fit (on another split)."
+        ),
     ] = None,
     format: Format = "auto",
     classes: Classes = None,
@@ -58,25 +65,44 @@ def command(
     Example: pixelwise evaluate --model runs/street --data data/street --split val
     """
     from pixelwise.api import evaluate, load
-    from pixelwise.evaluation import Evaluation, compare
+    from pixelwise.evaluation import Evaluation, choose_crf, compare
+    from pixelwise.inference.refined import RefinedSegmenter
 
-    dataset = read_data(data, format, split, classes, mapping, label_key, options)
+    if crf is not None and against is not None:
+        raise UsageError("--crf compares with the model without CRF, --against with a file; give one of them")
+    dataset = read_data(data, format, None if crf else split, classes, mapping, label_key, options)
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     with Display(quiet, json) as display:
         if len(dataset.splits) > 1:
             display.say(f"measuring {', '.join(dataset.splits)} together; --split measures one of them")
         before = Evaluation.load(against) if against is not None else None
-        evaluation = evaluate(segmenter, dataset, details=details, progress=display)
+        judged: Any = segmenter
+        choice = None
+        if crf is not None:
+            choice = choose_crf(crf, segmenter, dataset, split, display)  # type: ignore[arg-type]
+            judged, dataset = (
+                RefinedSegmenter(segmenter, choice.parameters, choice.reference_size),
+                choice.measure_on,
+            )
+            before = evaluate(segmenter, dataset, details=details, progress=display)
+            before.name += " without CRF"
+        evaluation = evaluate(judged, dataset, details=details, progress=display)
         if save is not None:
             evaluation.save(save)
         if report is not None:
             from pixelwise.evaluation import pick_examples
             from pixelwise.report import write_evaluation_report
 
-            write_evaluation_report(evaluation, report, pick_examples(evaluation, dataset, segmenter))
+            write_evaluation_report(evaluation, report, pick_examples(evaluation, dataset, judged))
     used = {"engine": segmenter.engine.name, "precision": segmenter.engine.precision}
     text = f"{evaluation.text()}\nengine {used['engine']}, precision {used['precision']}"
     document = evaluation.to_dict() | used
+    if choice is not None:
+        text += f"\nCRF {choice.parameters}, {choice.source}"
+        document["crf"] = vars(choice.parameters) | {
+            "reference_size": choice.reference_size,
+            "source": choice.source,
+        }
     if before is not None:
         comparison = compare(before, evaluation)
         text += f"\n\n{comparison.text()}"
