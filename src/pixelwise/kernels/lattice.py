@@ -33,11 +33,15 @@ from pixelwise.kernels.vectors import (
     add,
     broadcast,
     item,
+    less,
     load,
+    multiply,
     multiply_add,
     padded,
     prefetch,
+    rounded,
     store,
+    subtract,
 )
 
 _POINTS_WORTH_A_THREAD = 1 << 13
@@ -359,42 +363,47 @@ def _enter(features, scale, strides, column, start, stop, first, rows, weights):
     keys, count = np.empty(slots, np.uint64), 0
     last_key, last_row = np.full(corners, _FREE, np.uint64), np.empty(corners, np.int32)
     wanted = np.empty((_TOGETHER, corners), np.uint64)
-    lifted, corner = np.empty(corners, np.float32), np.empty(corners, np.float32)
-    rank, ranked = np.empty(corners, np.int64), np.empty(corners, np.int64)
+    offset, corner, rank = np.zeros((3, corners * _TOGETHER), np.float32)
+    at_rank = np.empty(corners, np.int64)
     everywhere, share = strides.sum(), np.float32(1) / np.float32(corners)
     for some in range(start, stop, _TOGETHER):
-        # The slots of some points are asked for before the first of them is looked at.
-        for point in range(some, min(some + _TOGETHER, stop)):
-            _lift(features, point, scale, lifted)
-            excess = _round(lifted, corner)
-            _order(lifted, corner, rank)
-            key = _settle(corner, rank, excess, strides, ranked)
+        together = min(_TOGETHER, stop - some)
+        _find_simplices(features, some, together, scale, offset, corner, rank)
+        # The slots of all these points are asked for before the first of them is looked at.
+        for i in range(together):
+            key = np.uint64(0)
+            for j in range(corners):
+                at_rank[np.int64(rank[j * _TOGETHER + i])] = j
+                if j < corners - 1:
+                    key += strides[j] * np.uint64(np.int64(corner[j * _TOGETHER + i]))
             # The corners of remainder 0, 1, ..., d: each is one more on every coordinate, except that the
             # one whose turn it is falls back by d + 1.
+            before = offset[at_rank[0] * _TOGETHER + i] - np.float32(corners)
             for remainder in range(corners):
-                j, before = ranked[corners - 1 - remainder], ranked[(corners - remainder) % corners]
-                weight = (lifted[j] - corner[j] - (lifted[before] - corner[before])) * share
-                weights[point, column + remainder] = weight if remainder else weight + np.float32(1)
-                wanted[point - some, remainder] = key
+                j = at_rank[corners - 1 - remainder]
+                here = offset[j * _TOGETHER + i]
+                weights[some + i, column + remainder] = (here - before) * share
+                before = here
+                wanted[i, remainder] = key
                 if key != last_key[remainder]:
                     prefetch(slot_keys, _home_slot(slot_keys, key))
                 key += everywhere
                 if j < corners - 1:
                     key -= strides[j] * np.uint64(corners)
-        for point in range(some, min(some + _TOGETHER, stop)):
+        for i in range(together):
             for remainder in range(corners):
-                key = wanted[point - some, remainder]
+                key = wanted[i, remainder]
                 if key == last_key[remainder]:
-                    rows[point, column + remainder] = last_row[remainder]
+                    rows[some + i, column + remainder] = last_row[remainder]
                     continue
                 slot = _slot(slot_keys, key)
                 row = first + count
                 if slot_keys[slot] == key:
                     row = slot_rows[slot]
-                    rows[point, column + remainder] = row
+                    rows[some + i, column + remainder] = row
                 else:
                     slot_keys[slot], slot_rows[slot] = key, row
-                    rows[point, column + remainder] = ~row
+                    rows[some + i, column + remainder] = ~row
                     keys[count] = key
                     count += 1
                     if 2 * count > len(slot_keys):
@@ -406,60 +415,53 @@ def _enter(features, scale, strides, column, start, stop, first, rows, weights):
     return keys[:count].copy(), slot_keys, slot_rows
 
 
-@njit(cache=True, nogil=True, forceinline=True)
-def _lift(features, point, scale, lifted):  # type: ignore[no-untyped-def]
-    """A point's d + 1 coordinates on the hyperplane."""
-    behind = np.float32(0)
-    for j in range(len(scale), 0, -1):
-        part = features[point, j - 1] * scale[j - 1]
-        lifted[j] = behind - np.float32(j) * part
-        behind += part
-    lifted[0] = behind
-
-
 @njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
-def _round(lifted, corner):  # type: ignore[no-untyped-def]
-    """The nearest multiples of d + 1, and by how many of them their sum is above zero."""
-    excess = np.int64(0)
-    step = np.float32(len(lifted))
-    share = np.float32(1) / step
-    for j in range(len(lifted)):
-        nearest = np.rint(lifted[j] * share)
-        corner[j] = nearest * step
-        excess += np.int64(nearest)
-    return excess
+def _find_simplices(features, some, together, scale, offset, corner, rank):  # type: ignore[no-untyped-def]
+    """For some points: the corner of remainder 0, the point's offset from it, and the ranks of the offsets.
 
-
-@njit(cache=True, nogil=True, forceinline=True)
-def _order(lifted, corner, rank):  # type: ignore[no-untyped-def]
-    """Which simplex around the corner: the ranks of the differences, 0 for the largest."""
-    for j in range(len(rank)):
-        rank[j] = 0
-    for i in range(len(rank) - 1):
-        difference = lifted[i] - corner[i]
-        for j in range(i + 1, len(rank)):
-            smaller = np.int64(difference < lifted[j] - corner[j])  # no branch: it is a coin toss
-            rank[i] += smaller
-            rank[j] += 1 - smaller
-
-
-@njit(cache=True, nogil=True, forceinline=True)
-def _settle(corner, rank, excess, strides, ranked):  # type: ignore[no-untyped-def]
-    """Bring the corner back onto the hyperplane; which coordinate has which rank, and the corner's key."""
-    corners = len(corner)
-    key = np.uint64(0)
-    for j in range(corners):
-        place = rank[j] + excess
-        if place < 0:
-            place += corners
-            corner[j] += np.float32(corners)
-        elif place >= corners:
-            place -= corners
-            corner[j] -= np.float32(corners)
-        ranked[place] = j
-        if j < corners - 1:
-            key += strides[j] * np.uint64(np.int64(corner[j]))
-    return key
+    Coordinate j of the i-th point stands at ``j * _TOGETHER + i``, so that one instruction does eight points.
+    Rank 0 has the largest offset.
+    """
+    d = features.shape[1]
+    for i in range(together):
+        for j in range(d):
+            offset[(j + 1) * _TOGETHER + i] = features[some + i, j]
+    step, share = broadcast(np.float32(d + 1)), broadcast(np.float32(1) / np.float32(d + 1))
+    nothing, one, highest = broadcast(np.float32(0)), broadcast(np.float32(1)), broadcast(np.float32(d + 0.5))
+    for i in range(0, _TOGETHER, 8):
+        # Lift onto the hyperplane.
+        behind = nothing
+        for j in range(d, 0, -1):
+            part = multiply(load(offset, j * _TOGETHER + i), broadcast(scale[j - 1]))
+            store(offset, j * _TOGETHER + i, multiply_add(broadcast(np.float32(-j)), part, behind))
+            behind = add(behind, part)
+        store(offset, i, behind)
+        # The nearest multiples of d + 1; their sum is off the hyperplane by so many of them.
+        excess = nothing
+        for j in range(d + 1):
+            at = j * _TOGETHER + i
+            nearest = rounded(multiply(load(offset, at), share))
+            excess = add(excess, nearest)
+            store(corner, at, multiply(nearest, step))
+            store(offset, at, subtract(load(offset, at), multiply(nearest, step)))
+        # The order of the offsets, one more for each that the sum has too many.
+        for j in range(d + 1):
+            store(rank, j * _TOGETHER + i, excess)
+        for j in range(d):
+            at = j * _TOGETHER + i
+            for k in range(j + 1, d + 1):
+                other = k * _TOGETHER + i
+                smaller = less(load(offset, at), load(offset, other))
+                store(rank, at, add(load(rank, at), smaller))
+                store(rank, other, add(load(rank, other), subtract(one, smaller)))
+        # Back onto the hyperplane: those whose rank is now beyond the others move by d + 1.
+        for j in range(d + 1):
+            at = j * _TOGETHER + i
+            place = load(rank, at)
+            moved = multiply(step, subtract(less(place, nothing), less(highest, place)))
+            store(rank, at, add(place, moved))
+            store(corner, at, add(load(corner, at), moved))
+            store(offset, at, subtract(load(offset, at), moved))
 
 
 @njit(cache=True, nogil=True)

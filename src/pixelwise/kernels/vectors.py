@@ -147,6 +147,26 @@ def larger(typing_context, a, b):  # type: ignore[no-untyped-def]
 
 
 @_operation
+def less(typing_context, a, b):  # type: ignore[no-untyped-def]
+    """1 where a is less than b, 0 elsewhere."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.select(builder.fcmp_ordered("<", *arguments), _same(1.0), _same(0.0))
+
+    return vector(vector, vector), generate
+
+
+@_operation
+def rounded(typing_context, a):  # type: ignore[no-untyped-def]
+    """The nearest whole numbers, as floats; the even one from half way."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return _call(builder, "llvm.rint.v8f32", *arguments)
+
+    return vector(vector), generate
+
+
+@_operation
 def exponential(typing_context, x):  # type: ignore[no-untyped-def]
     """``exp(x)`` for x up to 87, to two units in the last place; 0 below -64.
 
