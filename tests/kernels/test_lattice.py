@@ -208,8 +208,10 @@ def _vector_operations(a, b, out):  # type: ignore[no-untyped-def]
         vectors.larger(x, y),
         vectors.exponential(x),
         vectors.broadcast(vectors.item(b, 3)),
+        vectors.less(x, y),
+        vectors.rounded(x),
     )
-    for i in range(7):
+    for i in range(9):
         vectors.store(out, 8 * i, results[i])
     return vectors.total(x), vectors.largest(x)
 
@@ -217,7 +219,7 @@ def _vector_operations(a, b, out):  # type: ignore[no-untyped-def]
 def test_vector_operations() -> None:
     a = np.array([-80, -64.5, -2, -0.1, 0, 0.3, 5, 80], np.float32)
     b = np.arange(12, dtype=np.float32) - 5
-    out = np.empty(56, np.float32)
+    out = np.empty(72, np.float32)
     total, largest = _vector_operations(a, b, out)
     y = b[2:10]
     expected = [
@@ -228,6 +230,8 @@ def test_vector_operations() -> None:
         np.maximum(a, y),
         np.where(a < -64, 0, np.exp(a)),
         0 * a + b[3],
+        a < y,
+        np.rint(a),
     ]
-    np.testing.assert_allclose(out.reshape(7, 8), expected, rtol=4e-7)
+    np.testing.assert_allclose(out.reshape(9, 8), expected, rtol=4e-7)
     assert total == pytest.approx(a.sum()) and largest == 80
