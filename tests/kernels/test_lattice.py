@@ -91,10 +91,21 @@ def test_features_of_a_wrong_shape(shape: tuple[int, ...]) -> None:
         Lattice([np.zeros(shape, np.float32)])
 
 
+def test_numbers_of_points_that_differ() -> None:
+    features, values = cloud(20, 2, 1.0)
+    with pytest.raises(UsageError, match="same points, found 20, 19"):
+        Lattice([features, features[1:]])
+    with pytest.raises(UsageError, match="20 points by channels, found 19x5"):
+        Lattice([features]).filter(values[1:])
+    with pytest.raises(UsageError, match="20 points by channels, found 20"):
+        Lattice([features]).filter(values[:, 0])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e7])
-def test_features_out_of_range(value: float) -> None:
+@pytest.mark.parametrize("place", [0, 4, 8])
+def test_features_out_of_range(value: float, place: int) -> None:
     features = np.zeros((9, 2), np.float32)
-    features[4, 1] = value
+    features[place, 1] = value
     with pytest.raises(UsageError, match="finite ones within a million"):
         Lattice([features])
 

@@ -14,7 +14,7 @@ What is done here in its own way, for speed and memory; the result is the same:
 - Rows stand in the order in which points first touch them, and that first touch is marked in the list of
   rows: a row is cleared there, when it is about to be in the cache anyway.
 - The blur walks chains of corners that are neighbours along an axis and works in place. Among sharp colours
-  most corners have no neighbour at all; they are in no chain and cost nothing.
+  many corners have no neighbour along an axis; they are in no chain and cost nothing.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _POINTS_WORTH_A_THREAD = 1 << 13
 _ROWS_WORTH_A_THREAD = 1 << 15  # to wake a thread takes as long as to blur a thousand
 _FREE = np.uint64(1 << 63)  # the key of an empty slot
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_TOGETHER = 16  # points whose slots are looked up together
+_TOGETHER = 16  # points whose corners are found together, a multiple of 8
 _AHEAD = 12  # rows and slots to ask for before they are needed
 _MOST_DIMENSIONS = 32
 _FARTHEST = 1e6  # features in standard deviations: float32 still tells corners apart
@@ -76,13 +76,14 @@ class Lattice:
     Raises
     ------
     UsageError
-        There are no points or more than 32 dimensions, or a feature is not finite or too large for its
-        lattice (beyond a million standard deviations).
+        There are no points or more than 32 dimensions, the kernels' points differ in number, or a feature is
+        not finite or beyond a million standard deviations.
 
     Notes
     -----
-    A lattice is an approximation: its kernel is piecewise and varies with the position, a few percent of its
-    height around the exact Gaussian. Averages come closer: see the tests for figures.
+    A lattice is an approximation: its kernel is piecewise and varies with the position. Averages of random
+    values between 0 and 1 deviate from those of the exact Gaussian by 0.002 (root mean square) in one
+    dimension, 0.005 in two, 0.007 in three, and 0.025 in five with few points.
 
     Sums run in another order for another number of threads, which moves results by a float32's rounding.
     """
@@ -102,6 +103,10 @@ class Lattice:
     ) -> None:
         features = [_checked(kernel) for kernel in features]
         points = len(features[0])
+        if any(len(kernel) != points for kernel in features):
+            raise UsageError(
+                f"all kernels need the same points, found {', '.join(str(len(kernel)) for kernel in features)}"
+            )
         # As many threads as OpenCV may use: it heeds affinity, container limits and cv2.setNumThreads.
         self.threads = max(1, min(cv2.getNumThreads(), points // _POINTS_WORTH_A_THREAD))
         edges = np.linspace(0, points, (self.threads if bands is None else bands) + 1).astype(int)
@@ -132,11 +137,15 @@ class Lattice:
         self._scale(corners, [1.0] * len(corners) if kernel_weights is None else kernel_weights, normalise)
 
     def filter(self, values: np.ndarray, *, transpose: bool = False) -> np.ndarray:
-        """Filtered values: N×C float32 from N×C (other floats are converted).
+        """Filtered values: N×C float32 from N×C (other floats are converted); UsageError for another N.
 
         Blurring axis after axis makes a difference at the lattice's rim, so that the filter is symmetric only
         nearly; ``transpose`` gives the exact transpose, which a gradient needs.
         """
+        if values.ndim != 2 or len(values) != len(self.rows):
+            raise UsageError(
+                f"values must be {len(self.rows)} points by channels, found {'x'.join(map(str, values.shape))}"
+            )
         channels = values.shape[1]
         width = padded(channels)
         rows = np.zeros((len(values), width), np.float32)
@@ -182,10 +191,11 @@ class Lattice:
         firsts = start + np.concatenate([[0], np.cumsum([len(band) for band in keys])])
         self.length = int(firsts[-1])
         # Every band counted from ``start``.
-        self.each_band(
-            lambda i, j: _shift(
-                self.rows, column, dimensions + 1, i, j, firsts[self.bands.index((i, j))] - start
-            )
+        self._run(
+            [
+                (_shift, (self.rows, column, dimensions + 1, *band, first - start))
+                for band, first in zip(self.bands, firsts[:-1], strict=True)
+            ]
         )
 
         slot_keys, slot_rows = entered[0][1:]
