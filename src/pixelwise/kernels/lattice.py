@@ -103,10 +103,9 @@ class Lattice:
     ) -> None:
         features = [_checked(kernel) for kernel in features]
         points = len(features[0])
-        if any(len(kernel) != points for kernel in features):
-            raise UsageError(
-                f"all kernels need the same points, found {', '.join(str(len(kernel)) for kernel in features)}"
-            )
+        if len({len(kernel) for kernel in features}) > 1:
+            found = ", ".join(str(len(kernel)) for kernel in features)
+            raise UsageError(f"all kernels need the same points, found {found}")
         # As many threads as OpenCV may use: it heeds affinity, container limits and cv2.setNumThreads.
         self.threads = max(1, min(cv2.getNumThreads(), points // _POINTS_WORTH_A_THREAD))
         edges = np.linspace(0, points, (self.threads if bands is None else bands) + 1).astype(int)
@@ -143,9 +142,8 @@ class Lattice:
         nearly; ``transpose`` gives the exact transpose, which a gradient needs.
         """
         if values.ndim != 2 or len(values) != len(self.rows):
-            raise UsageError(
-                f"values must be {len(self.rows)} points by channels, found {'x'.join(map(str, values.shape))}"
-            )
+            found = "x".join(map(str, values.shape))
+            raise UsageError(f"values must be {len(self.rows)} points by channels, found {found}")
         channels = values.shape[1]
         width = padded(channels)
         rows = np.zeros((len(values), width), np.float32)
