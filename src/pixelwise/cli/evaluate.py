@@ -73,7 +73,7 @@ def command(
     dataset = read_data(data, format, None if crf else split, classes, mapping, label_key, options)
     segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
     with Display(quiet, json) as display:
-        if len(dataset.splits) > 1:
+        if len(dataset.splits) > 1 and not split:
             display.say(f"measuring {', '.join(dataset.splits)} together; --split measures one of them")
         before = Evaluation.load(against) if against is not None else None
         judged: Any = segmenter
