@@ -427,3 +427,89 @@ def test_evaluate_in_detail_and_against_before(pixelwise, run, shapes, tmp_path)
     (tmp_path / "no.json").write_text("{}")
     code, _, err = pixelwise(*base, "--against", tmp_path / "no.json")
     assert code == 3 and "not an evaluation, or damaged" in err
+
+
+def test_a_killed_prediction_goes_on_to_the_same_files(pixelwise, photos, run, tmp_path):
+    """SIGKILL at the third file: a torn line, a lock and half a file stay behind."""
+    from pixelwise.io.video import write_video
+
+    write_video(photos / "clip.avi", (draw_shapes(n)[0] for n in range(4)), rate=10)
+    arguments = ["predict", photos, "--model", run, "--overlay", "--probabilities"]
+    code, _, err = pixelwise(*arguments, "--out", tmp_path / "clean")
+    assert code == 2 and "--probabilities is for images" in err
+    arguments = ["predict", photos, "--model", run, "--overlay", "--json"]
+    assert pixelwise(*arguments, "--out", tmp_path / "clean")[0] == 0
+    out = tmp_path / "out"
+    script = (
+        "import os, signal\n"
+        "from pixelwise.cli.main import main\n"
+        "from pixelwise.inference import Journal\n"
+        "add, calls = Journal.add, []\n"
+        "def killed(journal, *entry):\n"
+        "    calls.append(entry)\n"
+        "    if len(calls) < 3:\n"
+        "        return add(journal, *entry)\n"
+        "    with journal.path.open('ab') as file:\n"
+        '        file.write(b\'{"input": "b/c\')\n'
+        "    folder = journal.folder / 'b' / 'c'\n"
+        "    folder.mkdir(parents=True, exist_ok=True)\n"
+        "    (folder / '.3-abcdefgh.png').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "Journal.add = killed\n"
+        "main()\n"
+    )
+    command = [sys.executable, "-c", script, *map(str, arguments), "--out", str(out)]
+    assert subprocess.run(command, capture_output=True).returncode == -9
+    assert (out / "manifest.jsonl").read_bytes().count(b"\n") == 2
+    code, text, _ = pixelwise(*arguments, "--out", out, "--resume")
+    document = json.loads(text)
+    assert code == 0
+    assert (document["images"], document["frames"], document["skipped"]) == (5, 4, 2)
+    assert contents(out) == contents(tmp_path / "clean")
+    code, text, _ = pixelwise(*arguments, "--out", out, "--resume")
+    document = json.loads(text)
+    assert (document["images"], document["frames"], document["skipped"]) == (5, 4, 6)
+    assert len((out / "manifest.jsonl").read_text().splitlines()) == 6
+
+
+def test_one_folder_takes_one_run_of_one_model(pixelwise, photos, run, tmp_path):
+    from pixelwise.inference import Journal
+
+    out = tmp_path / "out"
+    arguments = ["predict", photos, "--model", run, "--out", out]
+    with Journal(out, "another", {}) as journal:
+        code, _, err = pixelwise(*arguments)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"another run is writing into {out}" in err
+        assert journal.finished("9.png", photos / "a" / "0.png") is None
+        journal.add("9.png", ["9.png"])
+    code, _, err = pixelwise(*arguments)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{out} holds results that were made by another model" in err
+    assert pixelwise("predict", photos, "--model", run, "--out", tmp_path / "own")[0] == 0
+    code, _, err = pixelwise(
+        "predict", photos, "--model", run, "--out", tmp_path / "own", "--scale", "native"
+    )
+    assert code == 2
+    assert "with other settings (scale working, now native)" in err
+
+
+def test_a_bad_file_is_tried_again_by_a_resumed_run(pixelwise, photos, run, tmp_path):
+    good = (photos / "a" / "0.png").read_bytes()
+    (photos / "a" / "0.png").write_text("not an image")
+    arguments = ["predict", photos, "--model", run, "--out", tmp_path / "out", "--resume", "--json"]
+    assert pixelwise(*arguments)[0] == 3
+    code, text, _ = pixelwise(*arguments)
+    assert code == 3 and json.loads(text)["skipped"] == 4
+    (photos / "a" / "0.png").write_bytes(good)
+    code, text, _ = pixelwise(*arguments)
+    assert code == 0 and json.loads(text)["images"] == 5
+
+
+def contents(folder):
+    """Every file below a folder, hidden ones too, by its path; of the manifest only that it is there."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): path.name == "manifest.jsonl" or path.read_bytes()
+        for path in files
+    }

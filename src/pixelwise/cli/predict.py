@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob as globbing
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +17,7 @@ from pixelwise.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from pixelwise.data import WriteReport
-    from pixelwise.inference import Segmentation, Segmenter
+    from pixelwise.inference import Journal, Predictor, Segmentation
     from pixelwise.labels import LabelMap
 
 
@@ -46,6 +47,10 @@ def command(
     device: Device = "auto",
     scale: Scale = "working",
     tile: Tile = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on with a stopped run: what OUT/manifest.jsonl lists is done."),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,60 +61,140 @@ def command(
     Example: pixelwise predict photos/ --model runs/street --out predictions --overlay
     """
     from pixelwise.api import load
-    from pixelwise.inference import predict_files
+    from pixelwise.inference import Journal
     from pixelwise.io.video import VIDEO_SUFFIXES
 
     targets, left_out = _targets(sources, out)
     if annotations is not None:
         _check_annotations(annotations, out)
-    segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
-    videos = [path for path in targets if path.suffix.lower() in VIDEO_SUFFIXES]
-    images = [path for path in targets if path.suffix.lower() not in VIDEO_SUFFIXES]
-
+    tile_size = parse_size(tile, "--tile")
+    segmenter = load(model, engine, precision, device, scale=scale, tile=tile_size)  # type: ignore[arg-type]
+    videos = {path: to for path, to in targets.items() if path.suffix.lower() in VIDEO_SUFFIXES}
+    images = {path: to for path, to in targets.items() if path not in videos}
     if videos and probabilities:
         raise UsageError("--probabilities is for images; a video would give one large file per frame")
-
-    def write(path: Path, segmentation: Segmentation) -> None:
-        _write(segmentation, out, targets[path], overlay)
-
-    failures: dict[str, str] = {}
-    with Display(quiet, json) as display:
-        for done, outcome in enumerate(predict_files(segmenter, images, write, probabilities), 1):
-            display({"kind": "predict", "done": done, "total": len(images)})
-            if outcome.error:
-                failures[str(outcome.path)] = outcome.error
-        frames = 0
-        for path in videos:
-            try:
-                frames += _predict_video(segmenter, path, out, targets[path], overlay, display)
-            except DataError as error:
-                failures[str(path)] = str(error)
+    settings = {
+        "engine": segmenter.engine.name,
+        "precision": segmenter.engine.precision,
+        "scale": scale,
+        "tile": tile_size,
+        "overlay": overlay,
+        "probabilities": probabilities,
+    }
+    display = Display(quiet, json)
+    with Journal(out, segmenter.identity, settings, resume) as journal, display:
+        job = _Job(segmenter, out, overlay, probabilities, journal, display)
+        job.label_images(images)
+        job.label_videos(videos)
         written = None
         if annotations is not None:
-            done_images = {path: targets[path] for path in images if str(path) not in failures}
-            written = _write_annotations(done_images, segmenter.labels, out, annotations, tolerance)
+            done = {path: to for path, to in images.items() if str(path) not in job.failures}
+            written = _write_annotations(done, segmenter.labels, out, annotations, tolerance)
     document: dict[str, Any] = {
         "out": str(out),
-        "images": sum(str(path) not in failures for path in images),
-        "frames": frames,
-        "failed": failures,
+        "images": sum(str(path) not in job.failures for path in images),
+        "frames": job.frames,
+        "skipped": job.skipped,
+        "failed": job.failures,
         "not_images": left_out,
         "engine": segmenter.engine.name,
         "precision": segmenter.engine.precision,
     }
-    parts = [f"{document['images']} images"] * bool(images) + [f"{frames} video frames"] * bool(videos)
+    parts = [f"{document['images']} images"] * bool(images) + [f"{job.frames} video frames"] * bool(videos)
     lines = [
         f"{' and '.join(parts)} labelled in {out} ({segmenter.engine.name}, {segmenter.engine.precision})"
     ]
-    lines += [f"failed: {error}" for error in failures.values()]
+    if job.skipped:
+        lines.append(f"done before and left as they are: {job.skipped} of {len(targets)} files")
+    lines += [f"failed: {error}" for error in job.failures.values()]
     if written is not None:
         lines.append(written.text())
         document["annotations"] = written.to_dict()
     if left_out:
         lines.append(f"left out, not images: {len(left_out)} ({', '.join(left_out[:5])}, ...)")
     display.result("\n".join(lines), document)
-    if failures:
+    if job.failures:
         raise typer.Exit(3)
+
+
+@dataclass
+class _Job:
+    """One call's work: labels what the journal does not know as finished, and counts."""
+
+    segmenter: Predictor
+    out: Path
+    overlay: bool
+    probabilities: bool
+    journal: Journal
+    display: Display
+    failures: dict[str, str] = field(default_factory=dict)
+    frames: int = 0
+    skipped: int = 0
+
+    def label_images(self, images: dict[Path, Path]) -> None:
+        """Label image files; the values are the results' paths below OUT, without suffix."""
+        from pixelwise.inference import predict_files, remove_leftovers
+
+        names = {path: _name(path, target) for path, target in images.items()}
+        left = [path for path in images if self.journal.finished(names[path], path) is None]
+        self.skipped += len(images) - len(left)
+        remove_leftovers(self.out / output for path in left for output in self._outputs(images[path]))
+
+        def write(path: Path, segmentation: Segmentation) -> None:
+            outputs = self._outputs(images[path])
+            _write(segmentation, [self.out / output for output in outputs], self.overlay)
+            self.journal.add(names[path], outputs)
+
+        outcomes = predict_files(self.segmenter, left, write, self.probabilities)
+        for done, outcome in enumerate(outcomes, len(images) - len(left) + 1):
+            self.display({"kind": "predict", "done": done, "total": len(images)})
+            if outcome.error:
+                self.failures[str(outcome.path)] = outcome.error
+
+    def label_videos(self, videos: dict[Path, Path]) -> None:
+        """Label video files; the values are their folders of frames below OUT."""
+        for path, target in videos.items():
+            name = _name(path, target)
+            if (entry := self.journal.finished(name, path)) is not None:
+                self.frames += entry.frames or 0
+                self.skipped += 1
+                continue
+            try:
+                count = self._label_video(path, target)
+            except DataError as error:
+                self.failures[str(path)] = str(error)
+                continue
+            self.frames += count
+            outputs = [(target / f"{count - 1:06d}.png").as_posix()] * (count > 0)
+            self.journal.add(name, outputs + [f"overlay/{target.as_posix()}.mp4"] * self.overlay, count)
+
+    def _outputs(self, target: Path) -> list[str]:
+        """The files that come from one image, relative to OUT."""
+        stem = target.as_posix()
+        return [f"{stem}.png"] + [f"overlay/{stem}.png"] * self.overlay + [f"{stem}.npz"] * self.probabilities
+
+    def _label_video(self, path: Path, target: Path) -> int:
+        from pixelwise.inference import remove_leftovers
+        from pixelwise.io.video import frame_rate, write_video
+
+        folder, film = self.out / target, self.out / "overlay" / f"{target}.mp4"
+        there = sum(1 for _ in folder.glob("[0-9]*.png"))
+        remove_leftovers([film, *(folder / f"{number:06d}.png" for number in range(there + 1))])
+
+        def label() -> Iterator[Any]:
+            for number, segmentation in enumerate(self.segmenter.predict_video(path)):
+                segmentation.save(folder / f"{number:06d}.png")
+                self.display({"kind": path.name, "done": number + 1, "total": number + 1})
+                yield segmentation.overlay() if self.overlay else None
+
+        if self.overlay:
+            return write_video(film, label(), frame_rate(path))
+        return sum(1 for _ in label())
+
+
+def _name(path: Path, target: Path) -> str:
+    """An input's path below its SOURCE, with forward slashes."""
+    return f"{target.as_posix()}{path.suffix}"
 
 
 def _check_annotations(format: str, out: Path) -> None:
@@ -186,30 +271,15 @@ def _files(source: str, out: Path, left_out: list[str]) -> list[tuple[Path, Path
     return [(match, match.relative_to(fixed).with_suffix("")) for match in matches]
 
 
-def _write(segmentation: Segmentation, out: Path, target: Path, overlay: bool) -> None:
+def _write(segmentation: Segmentation, files: list[Path], overlay: bool) -> None:
+    """Write the mask, the overlay and the probabilities: what of them ``files`` names, in this order."""
     import numpy as np
 
     from pixelwise.io import atomic_write, write_image
 
-    segmentation.save(out / target.parent / f"{target.name}.png")
+    segmentation.save(files[0])
     if overlay:
-        write_image(out / "overlay" / target.parent / f"{target.name}.png", segmentation.overlay())
+        write_image(files[1], segmentation.overlay())
     if segmentation.probabilities is not None:
-        with atomic_write(out / target.parent / f"{target.name}.npz") as temporary:
+        with atomic_write(files[-1]) as temporary:
             np.savez_compressed(temporary, probabilities=segmentation.probabilities.astype(np.float16))
-
-
-def _predict_video(
-    segmenter: Segmenter, path: Path, out: Path, target: Path, overlay: bool, display: Display
-) -> int:
-    from pixelwise.io.video import frame_rate, write_video
-
-    def label() -> Iterator[Any]:
-        for number, segmentation in enumerate(segmenter.predict_video(path)):
-            segmentation.save(out / target / f"{number:06d}.png")
-            display({"kind": path.name, "done": number + 1, "total": number + 1})
-            yield segmentation.overlay() if overlay else None
-
-    if overlay:
-        return write_video(out / "overlay" / f"{target}.mp4", label(), frame_rate(path))
-    return sum(1 for _ in label())

@@ -1,6 +1,15 @@
 """Running models: engines, the Segmenter that a user holds, tiles for large images, many files."""
 
+from pixelwise.inference.journal import Journal, remove_leftovers
 from pixelwise.inference.pipeline import Outcome, predict_files
-from pixelwise.inference.segmenter import Segmentation, Segmenter
+from pixelwise.inference.segmenter import Predictor, Segmentation, Segmenter
 
-__all__ = ["Outcome", "Segmentation", "Segmenter", "predict_files"]
+__all__ = [
+    "Journal",
+    "Outcome",
+    "Predictor",
+    "Segmentation",
+    "Segmenter",
+    "predict_files",
+    "remove_leftovers",
+]

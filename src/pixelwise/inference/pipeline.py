@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
+
 from pixelwise.errors import DataError
+from pixelwise.inference.engines import available_cores
 
 if TYPE_CHECKING:
-    from pixelwise.inference.segmenter import Segmentation, Segmenter
+    from pixelwise.inference.segmenter import Predictor, Segmentation
 
 _AHEAD = 4
+_MOST_THREADS = 8  # more would only hold more images: no network is faster than eight decoders
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -53,30 +57,54 @@ def read_ahead(
 
 
 def predict_files(
-    segmenter: Segmenter,
+    segmenter: Predictor,
     paths: Iterable[Path],
     write: Callable[[Path, Segmentation], None],
     probabilities: bool = False,
 ) -> Iterator[Outcome]:
-    """Label image files in order and hand each result to ``write(path, segmentation)`` in a second thread.
+    """Label image files and hand each result to ``write(path, segmentation)``; outcomes come in order.
+
+    Half of the cores decode and half of them write, while the network, which has threads of its own, runs in
+    the caller's thread: ``write`` must bear being called by several threads at once. The queues between them
+    are short, so memory does not grow with the number of files.
 
     A file that cannot be read gives an Outcome with its error, and the next one follows. An error while
     writing (no space, no permission) would hit every file, so it is raised.
     """
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        writing: deque[tuple[Path, Future[None]]] = deque()
-        for path, pixels in read_ahead(reader, segmenter.pixels, paths):
-            if isinstance(pixels, DataError):
-                yield Outcome(path, str(pixels))
-                continue
-            segmentation = segmenter.predict(pixels, probabilities)
-            writing.append((path, writer.submit(write, path, segmentation)))
-            if len(writing) > _AHEAD:
-                yield _written(*writing.popleft())
-        while writing:
-            yield _written(*writing.popleft())
+
+    def read(path: Path) -> tuple[Path, np.ndarray | DataError]:
+        try:
+            return path, segmenter.pixels(path)
+        except DataError as error:
+            return path, error
+
+    def predict(pair: tuple[Path, np.ndarray | DataError]) -> tuple[Path, Segmentation | DataError]:
+        path, pixels = pair
+        return path, pixels if isinstance(pixels, DataError) else segmenter.predict(pixels, probabilities)
+
+    def finish(pair: tuple[Path, Segmentation | DataError]) -> Outcome:
+        path, result = pair
+        if isinstance(result, DataError):
+            return Outcome(path, str(result))
+        write(path, result)
+        return Outcome(path)
+
+    threads = max(1, min(_MOST_THREADS, available_cores() // 2))
+    depth = max(_AHEAD, threads)
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(threads) as writers:
+        images = _in_order(readers, read, paths, depth)
+        # K planes of floats are many times an image: fewer of them wait.
+        yield from _in_order(writers, finish, map(predict, images), 1 if probabilities else depth)
 
 
-def _written(path: Path, future: Future[None]) -> Outcome:
-    future.result()
-    return Outcome(path)
+def _in_order(
+    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], depth: int
+) -> Iterator[Result]:
+    """``map(function, items)`` in the threads of ``pool``, at most ``depth`` items ahead of the caller."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

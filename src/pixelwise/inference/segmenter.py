@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -59,7 +62,64 @@ class Segmentation:
         write_mask(path, self.mask, self.labels)
 
 
-class Segmenter:
+class Predictor(ABC):
+    """What labels images: one model (:class:`Segmenter`), or several together (:class:`Ensemble`)."""
+
+    @property
+    @abstractmethod
+    def labels(self) -> LabelMap:
+        """The classes."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    @abstractmethod
+    def task(self) -> str:
+        """What it labels: ``image`` or ``volume``."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> str:
+        """A sha256 of everything in the model that decides about its predictions."""
+
+    @property
+    @abstractmethod
+    def engine(self) -> Engine:
+        """What runs the network."""
+
+    @abstractmethod
+    def predict(self, image: Source, probabilities: bool = False) -> Segmentation:
+        """Label every pixel of one image."""
+
+    @abstractmethod
+    def pixels(self, image: Source) -> np.ndarray:
+        """The H×W×C uint8 array that :meth:`predict` works on, from an array or an image file."""
+
+    def predict_many(self, images: Iterable[Source]) -> Iterator[Segmentation]:
+        """Label many images in order; the next ones are read while one is computed."""
+        with ThreadPoolExecutor(1) as reader:
+            for _, pixels in read_ahead(reader, self.pixels, images):
+                if isinstance(pixels, DataError):
+                    raise pixels
+                yield self.predict(pixels)
+
+    def predict_video(
+        self, source: str | Path | Iterable[np.ndarray], schedule: str = "every"
+    ) -> Iterator[Segmentation]:
+        """Label a video file, or frames given as H×W×3 uint8 RGB arrays, one frame at a time.
+
+        ``schedule="every"`` runs the whole network on every frame.
+        """
+        if schedule != "every":
+            raise unknown_name("schedule", schedule, ("every",))
+        frames = (f for _, f in read_video(source)) if isinstance(source, str | Path) else source
+        return self.predict_many(frames)
+
+
+class Segmenter(Predictor):
     """A bundle with an engine.
 
     Parameters
@@ -92,7 +152,7 @@ class Segmenter:
             found = "x".join(map(str, tile if volumes else tile[::-1]))
             raise UsageError(f"tiles must be at least {smallest} px on each of {axes} sides, found {found}")
         self.bundle = bundle
-        self.engine: Engine = create_engine(bundle, engine, precision, device)
+        self._engine: Engine = create_engine(bundle, engine, precision, device)
         self.scale = scale
         self.tile = tile
 
@@ -110,6 +170,18 @@ class Segmenter:
     def task(self) -> str:
         """What it labels: ``image`` or ``volume``."""
         return self.bundle.manifest.task
+
+    @property
+    def identity(self) -> str:
+        """A sha256 of everything in the bundle that decides about predictions, not of its name or metrics."""
+        deciding = {"task", "labels", "head", "in_channels", "window", "working", "sha256"}
+        text = json.dumps(self.bundle.manifest.model_dump(mode="json", include=deciding), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the network."""
+        return self._engine
 
     def predict(self, image: Source, probabilities: bool = False) -> Segmentation:
         """Label every pixel of one image.
@@ -184,26 +256,6 @@ class Segmenter:
                 masks.append((band if manifest.head == "multilabel" else band[0]) > 0)
         mask = np.concatenate(masks, axis=1 if manifest.head == "multilabel" else 0)
         return replace(volume, mask=mask.astype(self.labels.dtype, copy=False))
-
-    def predict_many(self, images: Iterable[Source]) -> Iterator[Segmentation]:
-        """Label many images in order; the next ones are read while one is computed."""
-        with ThreadPoolExecutor(1) as reader:
-            for _, pixels in read_ahead(reader, self.pixels, images):
-                if isinstance(pixels, DataError):
-                    raise pixels
-                yield self.predict(pixels)
-
-    def predict_video(
-        self, source: str | Path | Iterable[np.ndarray], schedule: str = "every"
-    ) -> Iterator[Segmentation]:
-        """Label a video file, or frames given as H×W×3 uint8 RGB arrays, one frame at a time.
-
-        ``schedule="every"`` runs the whole network on every frame.
-        """
-        if schedule != "every":
-            raise unknown_name("schedule", schedule, ("every",))
-        frames = (f for _, f in read_video(source)) if isinstance(source, str | Path) else source
-        return self.predict_many(frames)
 
     def pixels(self, image: Source) -> np.ndarray:
         """The H×W×C uint8 array that :meth:`predict` works on, from an array or an image file."""
