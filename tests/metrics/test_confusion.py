@@ -214,3 +214,32 @@ def test_the_rule_for_absent_classes(rule, iou, mean):
 def test_an_unknown_rule():
     with pytest.raises(UsageError, match="unknown rule for absent classes 'skip'"):
         ConfusionMatrix(3, absent="skip")
+
+
+class TestPeersNumbers:
+    """Values that other libraries give for these inputs."""
+
+    def test_of_the_common_formulas(self):
+        """mmsegmentation's tests; torchvision agrees where every class occurs."""
+        matrix = matrix_of([[0, 0, 1, 1], [2, 2, 1, 0]], [[0, 1, 1, 1], [2, 2, 255, 2]], 3)
+        assert matrix.counts.tolist() == [[1, 0, 0], [1, 2, 0], [1, 0, 2]]
+        np.testing.assert_allclose(matrix.class_accuracy(), [1, 2 / 3, 2 / 3])
+        np.testing.assert_allclose(matrix.iou(), [1 / 3, 2 / 3, 2 / 3])
+        np.testing.assert_allclose(matrix.f1(), [0.5, 0.8, 0.8])
+        found = matrix.pixel_accuracy(), matrix.mean_iou(), matrix.mean_class_accuracy(), matrix.mean_f1()
+        np.testing.assert_allclose(found, [0.714285714, 0.555555556, 0.777777778, 0.7], atol=1e-8)
+        assert matrix.frequency_weighted_iou() == pytest.approx(0.619047619, abs=1e-8)
+
+    def test_all_wrong(self):
+        matrix = matrix_of([[1, 0], [0, 1]], [[0, 1], [1, 0]], 2)
+        found = matrix.pixel_accuracy(), matrix.mean_iou(), matrix.mean_f1(), matrix.frequency_weighted_iou()
+        assert found == (0, 0, 0, 0)
+
+    def test_of_segmentation_models_pytorch(self):
+        """Its "macro" reduction of two images."""
+        predictions = [[[0, 0, 1, 1], [2, 2, 1, 0]], [[0, 0, 0, 2], [0, 0, 0, 0]]]
+        targets = [[[0, 1, 1, 1], [2, 2, 1, 2]], [[0, 1, 2, 2], [2, 0, 0, 255]]]
+        matrix = matrix_of(predictions, targets, 3)
+        assert matrix.counts.diagonal().tolist() == [4, 3, 3]
+        macro = matrix.mean_iou(), matrix.mean_f1(), matrix.precision().mean(), matrix.recall().mean()
+        np.testing.assert_allclose(macro, [0.514814794, 0.677350461, 0.814814806, 0.699999988], atol=1e-7)

@@ -16,6 +16,7 @@ from pixelwise.metrics.surface import (
     normalised_surface_distance,
     surface_distances,
 )
+from pixelwise.metrics.top_k import top_k_accuracy
 
 __all__ = [
     "BoundaryF1",
@@ -39,4 +40,5 @@ __all__ = [
     "normalised_surface_distance",
     "panoptic_quality",
     "surface_distances",
+    "top_k_accuracy",
 ]
