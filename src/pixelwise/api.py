@@ -32,6 +32,7 @@ def load(
     *,
     scale: Literal["working", "native"] = "working",
     tile: tuple[int, ...] | None = None,
+    tta: str = "none",
 ) -> Segmenter:
     """Load a model: a bundled name, a bundle (folder or .zip), or a run folder. Needs no torch.
 
@@ -50,11 +51,15 @@ def load(
     tile
         (height, width) of tiles for large images, (depth, height, width) for volumes; None lets the model
         decide.
+    tta
+        Test-time augmentation: ``none``, ``flip`` (left and right), ``d4`` (flips and quarter turns),
+        ``scales=0.75:1:1.25``, or two of them as in ``flip,scales=0.75:1``; the views' probabilities are
+        averaged.
 
     Raises
     ------
     UsageError
-        No such model, engine, precision or device.
+        No such model, engine, precision, device or test-time augmentation.
     DataError
         The bundle is damaged.
 
@@ -67,7 +72,7 @@ def load(
     from pixelwise.bundles import find_model
     from pixelwise.inference import Segmenter
 
-    return Segmenter(find_model(name), engine, precision, device, scale, tile)
+    return Segmenter(find_model(name), engine, precision, device, scale, tile, tta)
 
 
 def read(

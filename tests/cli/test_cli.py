@@ -513,3 +513,35 @@ def contents(folder):
         path.relative_to(folder).as_posix(): path.name == "manifest.jsonl" or path.read_bytes()
         for path in files
     }
+
+
+@pytest.mark.parametrize(
+    ("tta", "message"),
+    [
+        ("flipp", "unknown test-time augmentation 'flipp': did you mean 'flip'?"),
+        ("scales=0.75:9", "scales=0.75:9: expected 0.5 to 2, found 9"),
+    ],
+)
+def test_test_time_augmentation_that_is_none(pixelwise, photos, shapes, run, tmp_path, tta, message):
+    for verb in (["predict", photos, "--out", tmp_path / "out"], ["evaluate", "--data", shapes]):
+        code, out, err = pixelwise(*verb, "--model", run, "--tta", tta)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_test_time_augmentation_changes_what_is_written_and_measured(
+    pixelwise, photos, shapes, run, tmp_path
+):
+    import pixelwise as pw
+
+    arguments = ["predict", photos / "a", "--model", run, "--out", tmp_path / "out", "--tta", "d4"]
+    assert pixelwise(*arguments)[0] == 0
+    expected = pw.load(run).predict(photos / "a" / "0.png", tta="d4").mask
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "out" / "0.png")), expected)
+    code, _, err = pixelwise(*arguments[:-2])
+    assert code == 2 and "with other settings (tta d4, now none)" in err
+    base = ("evaluate", "--model", run, "--data", shapes, "--split", "val", "--json")
+    plain, views = (json.loads(pixelwise(*base, "--tta", tta)[1]) for tta in ("none", "flip,scales=0.5:1"))
+    assert plain["confusion"] != views["confusion"]
+    assert views["mean_iou"] > 0.5

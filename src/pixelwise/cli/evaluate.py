@@ -21,6 +21,7 @@ from pixelwise.cli.options import (
     ReadOptions,
     Scale,
     Tile,
+    Tta,
     parse_size,
     read_data,
 )
@@ -57,6 +58,7 @@ def command(
     device: Device = "auto",
     scale: Scale = "working",
     tile: Tile = None,
+    tta: Tta = "none",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -71,7 +73,8 @@ def command(
     if crf is not None and against is not None:
         raise UsageError("--crf compares with the model without CRF, --against with a file; give one of them")
     dataset = read_data(data, format, None if crf else split, classes, mapping, label_key, options)
-    segmenter = load(model, engine, precision, device, scale=scale, tile=parse_size(tile, "--tile"))  # type: ignore[arg-type]
+    tile_size = parse_size(tile, "--tile")
+    segmenter = load(model, engine, precision, device, scale=scale, tile=tile_size, tta=tta)  # type: ignore[arg-type]
     with Display(quiet, json) as display:
         if len(dataset.splits) > 1 and not split:
             display.say(f"measuring {', '.join(dataset.splits)} together; --split measures one of them")

@@ -42,6 +42,9 @@ Scale = Annotated[
     str, typer.Option("--scale", help="working (as trained) or native (each image's own size).")
 ]
 Tile = Annotated[str | None, typer.Option("--tile", help="WIDTHxHEIGHT of the tiles for large images.")]
+Tta = Annotated[
+    str, typer.Option("--tta", help="Average views of each image: flip, d4, scales=0.75:1, flip,scales=...")
+]
 
 
 def parse_mapping(pairs: list[str] | None) -> dict[int | str, int | str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixelwise.cli.display import Display
-from pixelwise.cli.options import Device, Engine, Json, Precision, Quiet, Scale, Tile, parse_size
+from pixelwise.cli.options import Device, Engine, Json, Precision, Quiet, Scale, Tile, Tta, parse_size
 from pixelwise.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def command(
     device: Device = "auto",
     scale: Scale = "working",
     tile: Tile = None,
+    tta: Tta = "none",
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with a stopped run: what OUT/manifest.jsonl lists is done."),
@@ -62,13 +63,14 @@ def command(
     """
     from pixelwise.api import load
     from pixelwise.inference import Journal
+    from pixelwise.inference.tta import parse_tta
     from pixelwise.io.video import VIDEO_SUFFIXES
 
     targets, left_out = _targets(sources, out)
     if annotations is not None:
         _check_annotations(annotations, out)
     tile_size = parse_size(tile, "--tile")
-    segmenter = load(model, engine, precision, device, scale=scale, tile=tile_size)  # type: ignore[arg-type]
+    segmenter = load(model, engine, precision, device, scale=scale, tile=tile_size, tta=tta)  # type: ignore[arg-type]
     videos = {path: to for path, to in targets.items() if path.suffix.lower() in VIDEO_SUFFIXES}
     images = {path: to for path, to in targets.items() if path not in videos}
     if videos and probabilities:
@@ -78,6 +80,7 @@ def command(
         "precision": segmenter.engine.precision,
         "scale": scale,
         "tile": tile_size,
+        "tta": parse_tta(tta).text,
         "overlay": overlay,
         "probabilities": probabilities,
     }

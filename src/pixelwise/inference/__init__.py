@@ -1,4 +1,4 @@
-"""Running models: engines, the Segmenter that a user holds, tiles for large images, many files."""
+"""Running models: engines, the Segmenter that a user holds, tiles, views of one image, many files."""
 
 from pixelwise.inference.journal import Journal, remove_leftovers
 from pixelwise.inference.pipeline import Outcome, predict_files

@@ -19,7 +19,9 @@ from pixelwise.draw import overlay
 from pixelwise.errors import DataError, UsageError, unknown_name
 from pixelwise.inference.engines import Engine, create_engine
 from pixelwise.inference.pipeline import read_ahead
+from pixelwise.inference.probabilities import probabilities_of
 from pixelwise.inference.tiling import SMALLEST, SMALLEST_VOLUME, blend_tiles, padded_logits
+from pixelwise.inference.tta import Views, average_views, parse_tta
 from pixelwise.io import read_image, write_mask
 from pixelwise.io.video import read_video
 from pixelwise.kernels.upsample import upsample_argmax, upsample_logits
@@ -91,8 +93,8 @@ class Predictor(ABC):
         """What runs the network."""
 
     @abstractmethod
-    def predict(self, image: Source, probabilities: bool = False) -> Segmentation:
-        """Label every pixel of one image."""
+    def predict(self, image: Source, probabilities: bool = False, tta: str | None = None) -> Segmentation:
+        """Label every pixel of one image; ``tta`` overrides the model's own test-time augmentation."""
 
     @abstractmethod
     def pixels(self, image: Source) -> np.ndarray:
@@ -133,6 +135,9 @@ class Segmenter(Predictor):
     tile
         (height, width) of the tiles that large images are cut into, (depth, height, width) of volumes; None
         lets the bundle decide.
+    tta
+        Test-time augmentation: ``none``, ``flip``, ``d4``, ``scales=0.75:1:1.25``, or ``flip,scales=...``,
+        as told by :func:`~pixelwise.inference.tta.parse_tta`.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class Segmenter(Predictor):
         device: str = "auto",
         scale: Scale = "working",
         tile: tuple[int, ...] | None = None,
+        tta: str = "none",
     ) -> None:
         if scale not in ("working", "native"):
             raise unknown_name("scale", scale, ("working", "native"))
@@ -151,6 +157,11 @@ class Segmenter(Predictor):
         if tile is not None and (len(tile) != axes or min(tile) < smallest):
             found = "x".join(map(str, tile if volumes else tile[::-1]))
             raise UsageError(f"tiles must be at least {smallest} px on each of {axes} sides, found {found}")
+        self.views = parse_tta(tta)
+        if volumes and not self.views.plain:
+            raise UsageError(
+                f"test-time augmentation is for images, but '{bundle.manifest.name}' labels volumes"
+            )
         self.bundle = bundle
         self._engine: Engine = create_engine(bundle, engine, precision, device)
         self.scale = scale
@@ -183,7 +194,7 @@ class Segmenter(Predictor):
         """What runs the network."""
         return self._engine
 
-    def predict(self, image: Source, probabilities: bool = False) -> Segmentation:
+    def predict(self, image: Source, probabilities: bool = False, tta: str | None = None) -> Segmentation:
         """Label every pixel of one image.
 
         Parameters
@@ -192,30 +203,35 @@ class Segmenter(Predictor):
             H×W×3 uint8 RGB (H×W grey is taken too), or the path of an image file.
         probabilities
             Also return K×H×W float32: softmax over the classes (sigmoids for binary and multilabel).
+        tta
+            Test-time augmentation of this image; None takes the Segmenter's.
 
         Raises
         ------
         DataError
             The file cannot be read, or the array is not H×W×C uint8.
+        UsageError
+            Unknown test-time augmentation.
         """
+        views = self.views if tta is None else parse_tta(tta)
         pixels = self.pixels(image)
         height, width = pixels.shape[:2]
         working = self._working_size(height, width)
-        small = resize_image(pixels, working)
         tile = self._tile_for(*working)
-        multilabel = self.bundle.manifest.head == "multilabel"
-        if probabilities or multilabel:
-            logits = upsample_logits(self._logits(small, tile), (height, width))
-            chances = _probabilities(logits, self.bundle.manifest.head)
-            mask = (logits > 0).astype(np.uint8) if multilabel else self._decide(logits, (height, width))
-            return Segmentation(mask, self.labels, pixels, chances if probabilities else None)
-        if tile is None and working == (height, width) and min(working) >= SMALLEST:
-            mask = self.engine.run(small[None], "labels")[0].astype(self.labels.dtype)
+        head = self.bundle.manifest.head
+        if probabilities or head == "multilabel":
+            logits = upsample_logits(self._logits(pixels, working, tile, views), (height, width))
+            chances = probabilities_of(logits, head) if probabilities else None
+            several = head == "multilabel"
+            mask = (logits > 0).astype(np.uint8) if several else self._decide(logits, (height, width))
+            return Segmentation(mask, self.labels, pixels, chances)
+        if tile is None and working == (height, width) and min(working) >= SMALLEST and views.plain:
+            mask = self.engine.run(pixels[None], "labels")[0].astype(self.labels.dtype)
         elif tile is None or working != (height, width):
-            mask = self._decide(self._logits(small, tile), (height, width))
+            mask = self._decide(self._logits(pixels, working, tile, views), (height, width))
         else:
             mask = np.empty((height, width), self.labels.dtype)
-            for top, band in blend_tiles(small, tile, self._whole_logits):
+            for top, band in self._bands(pixels, tile, views):
                 mask[top : top + band.shape[1]] = self._decide(band, band.shape[1:])
         return Segmentation(mask, self.labels, pixels)
 
@@ -290,11 +306,25 @@ class Segmenter(Predictor):
             return None
         return None if height <= tile[0] and width <= tile[1] else tile
 
-    def _logits(self, pixels: np.ndarray, tile: tuple[int, int] | None) -> np.ndarray:
-        """K×h×w float32 logits at the size of ``pixels``."""
+    def _logits(
+        self, pixels: np.ndarray, size: tuple[int, int], tile: tuple[int, int] | None, views: Views
+    ) -> np.ndarray:
+        """K×h×w float32 logits of ``pixels`` at the size (h, w)."""
         if tile is None:
-            return self._whole_logits(pixels)
-        return np.concatenate([band for _, band in blend_tiles(pixels, tile, self._whole_logits)], axis=1)
+            return average_views(pixels, size, self._whole_logits, views, self.bundle.manifest.head)
+        bands = self._bands(resize_image(pixels, size), tile, views)
+        return np.concatenate([band for _, band in bands], axis=1)
+
+    def _bands(
+        self, pixels: np.ndarray, tile: tuple[int, int], views: Views
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Finished bands of an image in tiles, each of which is looked at in all views."""
+
+        def logits_of(part: np.ndarray) -> np.ndarray:
+            size = (part.shape[0], part.shape[1])
+            return average_views(part, size, self._whole_logits, views, self.bundle.manifest.head)
+
+        return blend_tiles(pixels, tile, logits_of)
 
     def _whole_logits(self, pixels: np.ndarray) -> np.ndarray:
         if self.task == "volume":
@@ -303,10 +333,3 @@ class Segmenter(Predictor):
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         return upsample_argmax(np.ascontiguousarray(logits), (size[0], size[1])).astype(self.labels.dtype)
-
-
-def _probabilities(logits: np.ndarray, head: str) -> np.ndarray:
-    if head != "softmax":
-        return 1 / (1 + np.exp(-logits))
-    exponentials = np.exp(logits - logits.max(axis=0))
-    return exponentials / exponentials.sum(axis=0)
