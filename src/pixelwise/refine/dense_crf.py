@@ -195,7 +195,7 @@ def _infer(lattice: Any, probabilities: np.ndarray, compatibility: np.ndarray, i
     from pixelwise.kernels.vectors import padded
 
     classes, pixels = probabilities.shape
-    # Class by class in memory for the inference: what belongs to a pixel stands together.
+    # The inference goes pixel by pixel: all classes of one stand together, in whole vectors.
     rows = np.empty((pixels, padded(classes)), np.float32)
 
     def enter(start: int, stop: int) -> None:
