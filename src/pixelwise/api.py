@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pixelwise.errors import DataError, MissingExtraError, UsageError
 from pixelwise.labels import LabelMap, as_label_map
@@ -15,17 +15,40 @@ from pixelwise.sample import Dataset, Sample, Volume
 if TYPE_CHECKING:
     from pixelwise.data import CheckReport, WriteReport
     from pixelwise.evaluation import Evaluation
-    from pixelwise.inference import Segmenter
+    from pixelwise.inference import Ensemble, Segmenter
     from pixelwise.training.loop import Trainer
     from pixelwise.training.run import Run
     from pixelwise.training.volumes import VolumeReport
 
 Labels = LabelMap | Sequence[str] | Mapping[str, Any] | Path
+Models = list[str] | list[Path] | list[str | Path] | tuple[str | Path, ...]
 Progress = Callable[[dict[str, Any]], None]
 
 
+@overload
 def load(
     name: str | Path,
+    engine: str = ...,
+    precision: str = ...,
+    device: str = ...,
+    *,
+    scale: Literal["working", "native"] = ...,
+    tile: tuple[int, ...] | None = ...,
+    tta: str = ...,
+) -> Segmenter: ...
+@overload
+def load(
+    name: Models,
+    engine: str = ...,
+    precision: str = ...,
+    device: str = ...,
+    *,
+    scale: Literal["working", "native"] = ...,
+    tile: tuple[int, ...] | None = ...,
+    tta: str = ...,
+) -> Ensemble: ...
+def load(
+    name: str | Path | Models,
     engine: str = "auto",
     precision: str = "auto",
     device: str = "auto",
@@ -33,13 +56,14 @@ def load(
     scale: Literal["working", "native"] = "working",
     tile: tuple[int, ...] | None = None,
     tta: str = "none",
-) -> Segmenter:
+) -> Segmenter | Ensemble:
     """Load a model: a bundled name, a bundle (folder or .zip), or a run folder. Needs no torch.
 
     Parameters
     ----------
     name
-        What to load.
+        What to load; a list of models of the same classes gives an :class:`~pixelwise.inference.Ensemble`,
+        which averages their probabilities.
     engine
         ``auto``, ``openvino``, ``onnxruntime`` or ``torch``.
     precision
@@ -59,7 +83,7 @@ def load(
     Raises
     ------
     UsageError
-        No such model, engine, precision, device or test-time augmentation.
+        No such model, engine, precision, device or test-time augmentation; models of different classes.
     DataError
         The bundle is damaged.
 
@@ -70,8 +94,11 @@ def load(
     >>> segmenter.predict("photo.jpg").save("photo_mask.png")     # doctest: +SKIP
     """
     from pixelwise.bundles import find_model
-    from pixelwise.inference import Segmenter
+    from pixelwise.inference import Ensemble, Segmenter
 
+    if isinstance(name, list | tuple):
+        bundles = [find_model(one) for one in name]
+        return Ensemble([Segmenter(one, engine, precision, device, scale, tile, tta) for one in bundles])
     return Segmenter(find_model(name), engine, precision, device, scale, tile, tta)
 
 
@@ -234,7 +261,7 @@ def train(
 
 
 def evaluate(
-    segmenter: Segmenter | str | Path,
+    segmenter: Segmenter | Ensemble | str | Path | Models,
     dataset: Dataset[Sample] | Dataset[Volume] | str | Path,
     split: str | None = None,
     *,
@@ -265,7 +292,7 @@ def evaluate(
     from pixelwise.evaluation import evaluate as evaluate_images
     from pixelwise.evaluation import evaluate_volumes
 
-    model = load(segmenter) if isinstance(segmenter, str | Path) else segmenter
+    model: Any = load(segmenter) if isinstance(segmenter, str | Path | list | tuple) else segmenter
     data: Dataset[Any] = read(dataset) if isinstance(dataset, str | Path) else dataset
     takes_volumes = getattr(model, "task", "image") == "volume"
     if len(data) and isinstance(data[0], Volume) != takes_volumes:

@@ -545,3 +545,30 @@ def test_test_time_augmentation_changes_what_is_written_and_measured(
     plain, views = (json.loads(pixelwise(*base, "--tta", tta)[1]) for tta in ("none", "flip,scales=0.5:1"))
     assert plain["confusion"] != views["confusion"]
     assert views["mean_iou"] > 0.5
+
+
+def test_several_models_together(pixelwise, photos, shapes, run, tmp_path):
+    import pixelwise as pw
+
+    changed = shutil.copytree(run / "bundle", tmp_path / "changed")
+    manifest = json.loads((changed / "bundle.json").read_text())
+    manifest["labels"]["names"][1] = "box"
+    (changed / "bundle.json").write_text(json.dumps(manifest))
+    models = ("--model", run, "--model", changed)
+    for verb in (["predict", photos, "--out", tmp_path / "no"], ["evaluate", "--data", shapes]):
+        code, _, err = pixelwise(*verb, *models)
+        assert (code, err.count("\n")) == (2, 1)
+        assert "have different classes" in err and "has square" in err and "has box" in err
+    assert not (tmp_path / "no").exists()
+    models = ("--model", run, "--model", run / "bundle")
+    out = tmp_path / "out"
+    code, text, err = pixelwise("predict", photos / "a", *models, "--out", out, "--tta", "flip", "--json")
+    assert code == 0, err
+    assert json.loads(text)["images"] == 3
+    expected = pw.load([run, run]).predict(photos / "a" / "0.png", tta="flip").mask
+    np.testing.assert_array_equal(np.array(Image.open(out / "0.png")), expected)
+    code, _, err = pixelwise("predict", photos / "a", "--model", run, "--out", out, "--tta", "flip")
+    assert code == 2 and "by another model" in err
+    code, text, _ = pixelwise("evaluate", *models, "--data", shapes, "--split", "val", "--json", "--details")
+    assert code == 0 and json.loads(text)["mean_iou"] > 0.5
+    assert pw.evaluate([run, run], shapes, "val").to_dict()["confusion"] == json.loads(text)["confusion"]

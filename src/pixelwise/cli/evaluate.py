@@ -16,20 +16,21 @@ from pixelwise.cli.options import (
     Json,
     LabelKey,
     Mapping,
+    Model,
     Precision,
     Quiet,
     ReadOptions,
     Scale,
     Tile,
     Tta,
-    parse_size,
+    load_model,
     read_data,
 )
 from pixelwise.errors import UsageError
 
 
 def command(
-    model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a bundle or a run folder.")],
+    model: Model,
     data: Annotated[Path, typer.Option("--data", help="The data's folder.")],
     split: Annotated[str | None, typer.Option("--split", help="Only this split, e.g. val or test.")] = None,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML report here.")] = None,
@@ -66,15 +67,14 @@ def command(
 
     Example: pixelwise evaluate --model runs/street --data data/street --split val
     """
-    from pixelwise.api import evaluate, load
+    from pixelwise.api import evaluate
     from pixelwise.evaluation import Evaluation, choose_crf, compare
     from pixelwise.inference.refined import RefinedSegmenter
 
     if crf is not None and against is not None:
         raise UsageError("--crf compares with the model without CRF, --against with a file; give one of them")
     dataset = read_data(data, format, None if crf else split, classes, mapping, label_key, options)
-    tile_size = parse_size(tile, "--tile")
-    segmenter = load(model, engine, precision, device, scale=scale, tile=tile_size, tta=tta)  # type: ignore[arg-type]
+    segmenter = load_model(model, engine, precision, device, scale, tile, tta)
     with Display(quiet, json) as display:
         if len(dataset.splits) > 1 and not split:
             display.say(f"measuring {', '.join(dataset.splits)} together; --split measures one of them")

@@ -11,6 +11,7 @@ import yaml
 from pixelwise.errors import UsageError
 
 if TYPE_CHECKING:
+    from pixelwise.inference import Ensemble, Segmenter
     from pixelwise.sample import Dataset
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")]
@@ -35,6 +36,12 @@ LabelKey = Annotated[
     str | None, typer.Option("--label-key", help="VIA: the region attribute that holds the class.")
 ]
 Format = Annotated[str, typer.Option("--format", help="How the data is laid out; 'auto' recognises it.")]
+Model = Annotated[
+    list[str],
+    typer.Option(
+        "--model", "-m", help="A bundled name, a bundle or a run folder; of several, the mean is taken."
+    ),
+]
 Engine = Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")]
 Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
@@ -45,6 +52,17 @@ Tile = Annotated[str | None, typer.Option("--tile", help="WIDTHxHEIGHT of the ti
 Tta = Annotated[
     str, typer.Option("--tta", help="Average views of each image: flip, d4, scales=0.75:1, flip,scales=...")
 ]
+
+
+def load_model(
+    names: list[str], engine: str, precision: str, device: str, scale: str, tile: str | None, tta: str
+) -> Segmenter | Ensemble:
+    """The model, or the ensemble, that the flags of a verb describe."""
+    from pixelwise.api import load
+
+    chosen = names[0] if len(names) == 1 else names
+    size = parse_size(tile, "--tile")
+    return load(chosen, engine, precision, device, scale=scale, tile=size, tta=tta)  # type: ignore[call-overload]
 
 
 def parse_mapping(pairs: list[str] | None) -> dict[int | str, int | str]:

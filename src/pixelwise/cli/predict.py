@@ -12,7 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pixelwise.cli.display import Display
-from pixelwise.cli.options import Device, Engine, Json, Precision, Quiet, Scale, Tile, Tta, parse_size
+from pixelwise.cli.options import (
+    Device,
+    Engine,
+    Json,
+    Model,
+    Precision,
+    Quiet,
+    Scale,
+    Tile,
+    Tta,
+    load_model,
+    parse_size,
+)
 from pixelwise.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +37,7 @@ def command(
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE...", help="Images, folders, globs or videos.")
     ],
-    model: Annotated[str, typer.Option("--model", "-m", help="A bundled name, a bundle or a run folder.")],
+    model: Model,
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the results.")],
     overlay: Annotated[bool, typer.Option("--overlay", help="Also write OUT/overlay/....")] = False,
     probabilities: Annotated[
@@ -61,7 +73,6 @@ def command(
 
     Example: pixelwise predict photos/ --model runs/street --out predictions --overlay
     """
-    from pixelwise.api import load
     from pixelwise.inference import Journal
     from pixelwise.inference.tta import parse_tta
     from pixelwise.io.video import VIDEO_SUFFIXES
@@ -69,8 +80,7 @@ def command(
     targets, left_out = _targets(sources, out)
     if annotations is not None:
         _check_annotations(annotations, out)
-    tile_size = parse_size(tile, "--tile")
-    segmenter = load(model, engine, precision, device, scale=scale, tile=tile_size, tta=tta)  # type: ignore[arg-type]
+    segmenter = load_model(model, engine, precision, device, scale, tile, tta)
     videos = {path: to for path, to in targets.items() if path.suffix.lower() in VIDEO_SUFFIXES}
     images = {path: to for path, to in targets.items() if path not in videos}
     if videos and probabilities:
@@ -79,7 +89,7 @@ def command(
         "engine": segmenter.engine.name,
         "precision": segmenter.engine.precision,
         "scale": scale,
-        "tile": tile_size,
+        "tile": parse_size(tile, "--tile"),
         "tta": parse_tta(tta).text,
         "overlay": overlay,
         "probabilities": probabilities,

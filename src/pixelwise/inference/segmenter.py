@@ -215,16 +215,12 @@ class Segmenter(Predictor):
         """
         views = self.views if tta is None else parse_tta(tta)
         pixels = self.pixels(image)
+        head = self.bundle.manifest.head
+        if probabilities or head == "multilabel":
+            return segmentation_from(self.logits(pixels, tta), head, self.labels, pixels, probabilities)
         height, width = pixels.shape[:2]
         working = self._working_size(height, width)
         tile = self._tile_for(*working)
-        head = self.bundle.manifest.head
-        if probabilities or head == "multilabel":
-            logits = upsample_logits(self._logits(pixels, working, tile, views), (height, width))
-            chances = probabilities_of(logits, head) if probabilities else None
-            several = head == "multilabel"
-            mask = (logits > 0).astype(np.uint8) if several else self._decide(logits, (height, width))
-            return Segmentation(mask, self.labels, pixels, chances)
         if tile is None and working == (height, width) and min(working) >= SMALLEST and views.plain:
             mask = self.engine.run(pixels[None], "labels")[0].astype(self.labels.dtype)
         elif tile is None or working != (height, width):
@@ -234,6 +230,14 @@ class Segmenter(Predictor):
             for top, band in self._bands(pixels, tile, views):
                 mask[top : top + band.shape[1]] = self._decide(band, band.shape[1:])
         return Segmentation(mask, self.labels, pixels)
+
+    def logits(self, image: Source, tta: str | None = None) -> np.ndarray:
+        """K×H×W float32 logits at the image's size; with augmentation, of the averaged probabilities."""
+        views = self.views if tta is None else parse_tta(tta)
+        pixels = self.pixels(image)
+        size = (pixels.shape[0], pixels.shape[1])
+        working = self._working_size(*size)
+        return upsample_logits(self._logits(pixels, working, self._tile_for(*working), views), size)
 
     def predict_volume(self, volume: Volume) -> Volume:
         """Label every voxel of a volume, in overlapping tiles at its own scale.
@@ -333,3 +337,14 @@ class Segmenter(Predictor):
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         return upsample_argmax(np.ascontiguousarray(logits), (size[0], size[1])).astype(self.labels.dtype)
+
+
+def segmentation_from(
+    logits: np.ndarray, head: str, labels: LabelMap, pixels: np.ndarray, probabilities: bool
+) -> Segmentation:
+    """What K×H×W logits at the image's size say, with their probabilities if wanted."""
+    if head == "multilabel":
+        mask = (logits > 0).astype(np.uint8)
+    else:
+        mask = upsample_argmax(logits, (logits.shape[1], logits.shape[2])).astype(labels.dtype)
+    return Segmentation(mask, labels, pixels, probabilities_of(logits, head) if probabilities else None)
