@@ -137,6 +137,26 @@ def test_a_changed_input_and_a_lost_output_are_done_again(tmp_path):
         assert journal.finished("0.jpg", tmp_path / "0.jpg") is None
 
 
+def test_an_output_that_is_being_replaced_is_nobodys(tmp_path):
+    """Killed after the new file and before its line: the first model may not take the file for its own."""
+    finish(tmp_path, "a", SETTINGS)
+    with Journal(tmp_path / "out", "b", SETTINGS, resume=True) as journal:
+        assert journal.finished("0.jpg", tmp_path / "0.jpg") is None
+        (tmp_path / "out" / "0.png").write_bytes(b"mask of b")
+    assert not finish(tmp_path, "a", SETTINGS, resume=True)
+    assert (tmp_path / "out" / "0.png").read_bytes() == b"mask"
+    assert finish(tmp_path, "a", SETTINGS, resume=True)
+
+
+def test_a_disk_without_locks_is_one_sentence(monkeypatch, tmp_path):
+    def flock(file, how):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with pytest.raises(pw.PixelwiseError, match=r"cannot write .*lock: No locks available"):
+        Journal(tmp_path, "a", {}).__enter__()
+
+
 @pytest.mark.parametrize("cut", [1, 5, 40])
 def test_a_torn_last_line_is_as_none(tmp_path, cut):
     finish(tmp_path, "a", SETTINGS)

@@ -2,7 +2,8 @@
 
 ``OUT/manifest.jsonl`` has one line per finished input: its path below the source, its size and time of
 change, the files made from it, the identity of the model, and the settings. Lines are only ever appended,
-after the files that they speak of are on the disk; of several lines about one input the last one counts.
+after the files that they speak of are on the disk; of several lines about one input the last one counts. One
+without outputs says that they are being replaced.
 
 A lock keeps two runs out of one folder. It is the operating system's, on an open file, so it ends with the
 process that holds it, however that ends: a file that a killed run left behind is simply taken over.
@@ -21,7 +22,7 @@ from threading import Lock
 from types import TracebackType
 from typing import IO, Any
 
-from pixelwise.errors import DataError, UsageError
+from pixelwise.errors import DataError, PixelwiseError, UsageError
 from pixelwise.io import explained
 
 MANIFEST, LOCK = "manifest.jsonl", ".manifest.lock"
@@ -132,10 +133,18 @@ class Journal:
         except OSError:
             return None  # whoever reads it says what is wrong
         self._stamps[name] = (status.st_size, status.st_mtime_ns)
-        entry = self._entries.get(name) if self.resume else None
-        if entry is None or not self._is_ours(entry) or (entry.size, entry.mtime) != self._stamps[name]:
+        entry = self._entries.get(name)
+        if entry is None:
             return None
-        return entry if all((self.folder / output).is_file() for output in entry.outputs) else None
+        if not self._is_ours(entry) or (entry.size, entry.mtime) != self._stamps[name]:
+            # Killed between the new file and its line, the folder would have a file that the old line fits.
+            self._append({"input": name, "size": 0, "mtime": 0, "outputs": [], "model": "", "settings": {}})
+            return None
+        return (
+            entry
+            if self.resume and all((self.folder / output).is_file() for output in entry.outputs)
+            else None
+        )
 
     def add(self, name: str, outputs: Iterable[str], frames: int | None = None) -> None:
         """Append the line of an input that :meth:`finished` was asked about; several threads may."""
@@ -144,6 +153,9 @@ class Journal:
         line |= {"model": self.model, "settings": self.settings}
         if frames is not None:
             line["frames"] = frames
+        self._append(line)
+
+    def _append(self, line: dict[str, Any]) -> None:
         with self._writing, explained(self.path):
             if self._lines is None:
                 self._lines = self.path.open("ab")
@@ -168,7 +180,10 @@ class Journal:
             entry = _parse(line)
             if entry is None:
                 raise self._foreign(number)
-            self._entries[entry.input] = entry
+            if entry.outputs:
+                self._entries[entry.input] = entry
+            else:
+                self._entries.pop(entry.input, None)
         if not self.resume:
             self._refuse_others()
         if torn:  # the last line of a run that was killed while it wrote it
@@ -234,12 +249,16 @@ def _locked(folder: Path) -> IO[bytes]:
         with explained(path):
             file = path.open("ab")
         try:
-            _hold(file)
-        except OSError:
+            with explained(path):
+                held = _hold(file)
+        except PixelwiseError:
+            file.close()
+            raise
+        if not held:
             file.close()
             raise UsageError(
                 f"another run is writing into {folder}; wait until it is done, or choose another --out"
-            ) from None
+            )
         # Its last holder may have removed the file between the two steps; then others do not see this one.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(file.fileno()), path.stat()):
@@ -250,10 +269,18 @@ def _locked(folder: Path) -> IO[bytes]:
 if sys.platform == "win32":
     import msvcrt
 
-    def _hold(file: IO[bytes]) -> None:
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    def _hold(file: IO[bytes]) -> bool:
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
 else:
     import fcntl
 
-    def _hold(file: IO[bytes]) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    def _hold(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
