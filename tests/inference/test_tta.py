@@ -5,6 +5,8 @@ import pytest
 from scipy.special import expit, softmax
 
 import pixelwise as pw
+from pixelwise.bundles import Bundle
+from pixelwise.inference import Segmenter
 from pixelwise.inference.probabilities import ProbabilityMean, probabilities_of
 from pixelwise.inference.tta import Views, average_views, parse_tta
 from pixelwise.kernels.upsample import upsample_logits
@@ -124,6 +126,14 @@ def test_the_models_own_views_count_everywhere(monkeypatch):
         np.testing.assert_array_equal(found.mask, expected)
     np.testing.assert_array_equal(own.predict(image, tta="none").mask, other.predict(image).mask)
     assert (expected != other.predict(image).mask).any()
+
+
+def test_volumes_are_not_turned(monkeypatch):
+    bundle = fake_segmenter(monkeypatch).bundle
+    volumes = Bundle(bundle.path, bundle.manifest.model_copy(update={"task": "volume"}))
+    with pytest.raises(pw.UsageError, match="is for images, but 'fake-0' labels volumes"):
+        Segmenter(volumes, tta="flip")
+    assert Segmenter(volumes, tta="scales=1").task == "volume"
 
 
 def turn(image, quarters, mirrored):
