@@ -243,3 +243,30 @@ class TestPeersNumbers:
         assert matrix.counts.diagonal().tolist() == [4, 3, 3]
         macro = matrix.mean_iou(), matrix.mean_f1(), matrix.precision().mean(), matrix.recall().mean()
         np.testing.assert_allclose(macro, [0.514814794, 0.677350461, 0.814814806, 0.699999988], atol=1e-7)
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_of_scikit_learn(self, seed):
+        from sklearn import metrics as peer
+
+        target, prediction = np.random.default_rng(seed).integers(0, 6, (2, 2000))
+        matrix = matrix_of(prediction, target, 6)
+        assert np.array_equal(matrix.counts, peer.confusion_matrix(target, prediction))
+        np.testing.assert_allclose(matrix.iou(), peer.jaccard_score(target, prediction, average=None))
+        np.testing.assert_allclose(matrix.f1(), peer.f1_score(target, prediction, average=None))
+        np.testing.assert_allclose(matrix.precision(), peer.precision_score(target, prediction, average=None))
+        np.testing.assert_allclose(matrix.recall(), peer.recall_score(target, prediction, average=None))
+        assert matrix.kappa() == pytest.approx(peer.cohen_kappa_score(target, prediction))
+        assert matrix.frequency_weighted_iou() == pytest.approx(
+            peer.jaccard_score(target, prediction, average="weighted")
+        )
+
+    def test_of_torchmetrics(self):
+        torchmetrics = pytest.importorskip("torchmetrics")
+        torch = pytest.importorskip("torch")
+        target, prediction = np.random.default_rng(0).integers(0, 6, (2, 2000))
+        target[:100] = 255
+        peer = torchmetrics.JaccardIndex("multiclass", num_classes=6, ignore_index=255, average="none")
+        found = matrix_of(prediction, target, 6).iou()
+        np.testing.assert_allclose(
+            found, peer(torch.from_numpy(prediction), torch.from_numpy(target)), rtol=1e-6
+        )
