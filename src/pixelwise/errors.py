@@ -7,7 +7,7 @@ message (never a stack trace) and exits with its ``exit_code``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,3 +65,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     hint = f" did you mean '{nearest[0]}'?" if nearest else ""
     return UsageError(f"unknown {kind} '{name}':{hint} (known: {', '.join(known)})")
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape for messages.
+
+    >>> shape_text((480, 360)), shape_text(())
+    ('480x360', 'a number')
+    """
+    return "x".join(map(str, shape)) or "a number"

@@ -349,12 +349,12 @@ def test_classes_equal_their_masks():
             np.testing.assert_allclose(found[number].to_prediction, expected[1], rtol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64])
-@pytest.mark.parametrize("ignore_index", [255, 2, -1])
+@pytest.mark.parametrize(
+    ("ignore_index", "dtype"),
+    [(255, np.uint8), (2, np.uint8), (255, np.int64), (2, np.int64), (-1, np.int64)],
+)
 def test_ignored_pixels_are_on_neither_side(ignore_index, dtype):
     """An oracle by hand: an edge pixel is valid and has a valid neighbour of another class, or the border."""
-    if ignore_index < 0 and dtype == np.uint8:
-        pytest.skip("the type has no such value")
     rng = np.random.default_rng(1)
     prediction, target = rng.integers(0, 2, (2, 6, 7)).repeat(4, axis=1).repeat(4, axis=2).astype(dtype)
     target[5:9, 3:20] = ignore_index

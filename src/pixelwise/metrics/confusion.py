@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError, unknown_name
+from pixelwise.errors import DataError, UsageError, shape_text, unknown_name
 
 Absent = Literal["leave", "zero", "one"]
 _ABSENT: dict[str, float] = {"leave": float("nan"), "zero": 0.0, "one": 1.0}
@@ -78,7 +78,8 @@ class ConfusionMatrix:
         array = np.asarray(counts)
         if array.ndim != 2 or array.shape[0] != array.shape[1] or array.dtype.kind not in "ui":
             raise DataError(
-                f"confusion counts must be KxK integers, found {array.dtype} of shape {shape_text(array)}"
+                "confusion counts must be KxK integers, "
+                f"found {array.dtype} of shape {shape_text(array.shape)}"
             )
         matrix = cls(len(array), ignore_index, absent)
         matrix.counts += array.astype(np.int64)
@@ -217,10 +218,5 @@ def as_ids(values: Any, what: str) -> np.ndarray:
 def check_same_shape(prediction: np.ndarray, target: np.ndarray) -> None:
     """DataError unless both have one shape."""
     if prediction.shape != target.shape:
-        shapes = shape_text(prediction), shape_text(target)
+        shapes = shape_text(prediction.shape), shape_text(target.shape)
         raise DataError(f"the prediction is {shapes[0]} but the target is {shapes[1]}: give both one size")
-
-
-def shape_text(array: np.ndarray) -> str:
-    """A shape for messages, such as ``480x360``."""
-    return "x".join(map(str, array.shape)) or "a single number"

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError
-from pixelwise.metrics.confusion import as_ids, check_same_shape, shape_text
+from pixelwise.errors import DataError, UsageError, shape_text
+from pixelwise.metrics.confusion import as_ids, check_same_shape
 
 _MOST_CLASSES = 65535  # OpenCV filters 16 bits at most, and one id marks ignored pixels
 
@@ -58,7 +58,9 @@ def as_pair(prediction: Any, target: Any, dims: tuple[int, ...]) -> tuple[np.nda
     check_same_shape(predicted, true)
     if predicted.ndim not in dims:
         expected = " or ".join(map(str, dims))
-        raise DataError(f"prediction and target are {shape_text(predicted)}, expected {expected} dimensions")
+        raise DataError(
+            f"prediction and target are {shape_text(predicted.shape)}, expected {expected} dimensions"
+        )
     return predicted, true
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError
-from pixelwise.metrics.confusion import as_ids, shape_text
+from pixelwise.errors import DataError, UsageError, shape_text
+from pixelwise.metrics.confusion import as_ids
 
 
 def top_k_accuracy(scores: Any, target: Any, k: int, ignore_index: int = 255) -> float:
@@ -41,7 +41,7 @@ def top_k_accuracy(scores: Any, target: Any, k: int, ignore_index: int = 255) ->
     """
     planes, true = np.asarray(scores), as_ids(target, "target")
     if planes.ndim != true.ndim + 1 or planes.shape[1:] != true.shape:
-        shapes = shape_text(planes), shape_text(true)
+        shapes = shape_text(planes.shape), shape_text(true.shape)
         raise DataError(f"scores of {shapes[0]} do not fit a target of {shapes[1]}: expected KxHxW and HxW")
     if not 1 <= k <= len(planes):
         raise UsageError(f"k must lie between 1 and the {len(planes)} classes, got {k}")

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError
+from pixelwise.errors import DataError, UsageError, shape_text
 
 _BISTOCHASTIC_STEPS = 10
 _LEAST = 1e-5  # the paper's least diagonal: corners that no confidence reaches still have an equation
@@ -82,12 +82,13 @@ def bilateral_solver(
     """
     guide, target = np.asarray(guide), np.asarray(target)
     if guide.ndim != 3 or guide.shape[2] != 3 or guide.dtype != np.uint8 or not guide.size:
-        raise DataError(f"the guide must be HxWx3 uint8, found {_shape(guide)} {guide.dtype}")
+        raise DataError(f"the guide must be HxWx3 uint8, found {shape_text(guide.shape)} {guide.dtype}")
     weight = np.ones(target.shape, np.float32) if confidence is None else np.asarray(confidence)
     for name, plane in (("target", target), ("confidence", weight)):
         if plane.shape != guide.shape[:2]:
             raise DataError(
-                f"the guide is {_shape(guide[..., 0])} but the {name} is {_shape(plane)}: give both one size"
+                f"the guide is {shape_text(guide.shape[:2])} but the {name} is {shape_text(plane.shape)}: "
+                "give both one size"
             )
         if plane.dtype.kind != "f" or not np.isfinite(plane).all():
             raise DataError(f"the {name} must be finite floats, found {plane.dtype}")
@@ -174,7 +175,3 @@ def _features(guide: np.ndarray, sxy: float, sluma: float, schroma: float) -> np
     deviations = np.array([sluma, schroma, schroma], np.float32)
     features[..., 2:] = cv2.cvtColor(guide, cv2.COLOR_RGB2YUV) / deviations
     return features.reshape(-1, 5)
-
-
-def _shape(array: np.ndarray) -> str:
-    return "x".join(map(str, array.shape))

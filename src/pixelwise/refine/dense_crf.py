@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError
+from pixelwise.errors import DataError, UsageError, shape_text
 
 _CLIP = 1e-5  # the authors' least probability: a class that a network rules out can still come back
 _BLOCK = 1 << 12  # pixels that change their layout at a time, so that they stay in the cache
@@ -259,7 +259,7 @@ def _as_probabilities(probabilities: Any, add_up: bool) -> np.ndarray:
     planes = np.asarray(probabilities)
     if planes.ndim not in (3, 4) or not planes.size:
         raise DataError(
-            f"probabilities must be KxHxW, or KxZxYxX for a volume, found {_shape(planes) or 'a number'}"
+            f"probabilities must be KxHxW, or KxZxYxX for a volume, found {shape_text(planes.shape)}"
         )
     if planes.dtype.kind != "f":
         raise DataError(
@@ -291,12 +291,12 @@ def _as_channels(image: Any, features: Any, size: tuple[int, ...]) -> np.ndarray
         array = array[..., None]
     if array.shape[:-1] != size:
         raise DataError(
-            f"the {name} is {_shape(array[..., 0] if array.ndim else array)} but the probabilities are "
+            f"the {name} is {shape_text(array.shape[:-1])} but the probabilities are "
             f"{'x'.join(map(str, size))}: give both one size"
         )
     if name == "image" and len(size) == 2 and (array.dtype != np.uint8 or array.shape[-1] != 3):
         raise DataError(
-            f"the image must be HxWx3 uint8, found {_shape(array)} {array.dtype}: "
+            f"the image must be HxWx3 uint8, found {shape_text(array.shape)} {array.dtype}: "
             "pass other channels as features"
         )
     if array.dtype.kind not in "uif":
@@ -323,10 +323,6 @@ def _as_compatibility(compatibility: Any, classes: int) -> np.ndarray:
     if values.shape not in ((), (classes,), (classes, classes)) or not np.isfinite(values).all():
         raise UsageError(
             f"compatibility must be a number, {classes} numbers or {classes}x{classes} finite numbers for "
-            f"{classes} classes, found {_shape(values) or 'a number'}"
+            f"{classes} classes, found {shape_text(values.shape)}"
         )
     return -values.T if values.ndim == 2 else np.broadcast_to(values, (classes,))
-
-
-def _shape(array: np.ndarray) -> str:
-    return "x".join(map(str, array.shape))

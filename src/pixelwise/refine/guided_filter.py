@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pixelwise.errors import DataError, UsageError
+from pixelwise.errors import DataError, UsageError, shape_text
 
 
 def guided_filter(guide: Any, source: Any, radius: int, epsilon: float) -> np.ndarray:
@@ -58,11 +58,12 @@ def guided_filter(guide: Any, source: Any, radius: int, epsilon: float) -> np.nd
     guide, source = _as_guide(guide), np.asarray(source)
     if source.ndim not in (2, 3) or source.dtype.kind != "f" or not np.isfinite(source).all():
         raise DataError(
-            f"the source must be HxW or HxWxC finite floats, found {_shape(source)} {source.dtype}"
+            f"the source must be HxW or HxWxC finite floats, found {shape_text(source.shape)} {source.dtype}"
         )
     if source.shape[:2] != guide.shape[:2]:
         raise DataError(
-            f"the guide is {_shape(guide[..., 0])} but the source is {_shape(source)}: give both one size"
+            f"the guide is {shape_text(guide.shape[:2])} but the source is {shape_text(source.shape)}: "
+            "give both one size"
         )
 
     # float64: a window's variance is a small difference of large sums.
@@ -99,7 +100,7 @@ def _as_guide(guide: Any) -> np.ndarray:
     guide = np.asarray(guide)
     array = guide[..., None] if guide.ndim == 2 else guide
     if array.ndim != 3 or array.shape[2] not in (1, 3) or not array.size:
-        raise DataError(f"the guide must be HxW or HxWx3, found {_shape(guide)}")
+        raise DataError(f"the guide must be HxW or HxWx3, found {shape_text(guide.shape)}")
     if array.dtype == np.uint8:
         return array / 255.0
     if array.dtype.kind != "f" or not np.isfinite(array).all():
@@ -112,7 +113,3 @@ def _sums(plane: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         plane, cv2.CV_64F, size, normalize=False, borderType=cv2.BORDER_CONSTANT
     )
     return result
-
-
-def _shape(array: np.ndarray) -> str:
-    return "x".join(map(str, array.shape))
