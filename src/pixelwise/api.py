@@ -450,6 +450,8 @@ def _checked(dataset: Dataset[Any], train_set: Dataset[Any], say: Progress) -> C
 
 def _finish(trainer: Trainer, run: Run, say: Progress) -> None:
     """From the best checkpoint to a bundle that is measured by the engine that users will run."""
+    from pixelwise.bundles import update_manifest
+    from pixelwise.bundles.manifest import VolumeReading
     from pixelwise.evaluation import pick_examples, pick_slices
     from pixelwise.report import write_run_report
     from pixelwise.training.export import export_bundle, record_metrics
@@ -474,6 +476,8 @@ def _finish(trainer: Trainer, run: Run, say: Progress) -> None:
             "settings": trainer.config.model_dump(mode="json"),
         },
     )
+    if (reading := trainer.train_cache.dataset[0].meta.get("reading")) is not None:
+        bundle = update_manifest(bundle, volumes=VolumeReading(**reading))
     say({"kind": "note", "text": "evaluating the bundle on the validation images"})
     segmenter = load(folder.path)
     evaluation = evaluate(segmenter, val_set, progress=say)

@@ -50,6 +50,22 @@ class WorkingScale(BaseModel):
         return max(32, round(height * factor)), max(32, round(width * factor))
 
 
+class VolumeReading(BaseModel):
+    """How the volumes of the training data became what the network saw, so that others can be read alike.
+
+    ``canonical``: axes were turned to run to the patient's right, front and head. The rest is about models of
+    slices: ``axis`` is the one the slices lie across, intensities of ``window`` became 0 to 255 (None: they
+    were taken as they are), and ``neighbours`` slices on either side were channels, too.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    canonical: bool = True
+    axis: int | None = Field(default=None, ge=0, le=2)
+    window: tuple[float, float] | None = None
+    neighbours: int = Field(default=0, ge=0)
+
+
 class Manifest(BaseModel):
     """The contents of ``bundle.json``.
 
@@ -73,6 +89,7 @@ class Manifest(BaseModel):
     mean: list[float]
     std: list[float]
     window: tuple[float, float] | None = None
+    volumes: VolumeReading | None = None
     working: WorkingScale
     outputs: list[str] = ["labels", "logits"]
     parameters: int

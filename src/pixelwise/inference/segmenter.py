@@ -185,7 +185,7 @@ class Segmenter(Predictor):
     @property
     def identity(self) -> str:
         """A sha256 of everything in the bundle that decides about predictions, not of its name or metrics."""
-        deciding = {"task", "labels", "head", "in_channels", "window", "working", "sha256"}
+        deciding = {"task", "labels", "head", "in_channels", "window", "volumes", "working", "sha256"}
         text = json.dumps(self.bundle.manifest.model_dump(mode="json", include=deciding), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
