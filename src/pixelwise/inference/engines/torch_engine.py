@@ -18,6 +18,11 @@ class TorchEngine:
 
     def __init__(self, bundle: Bundle, precision: str, device: str) -> None:
         manifest = bundle.manifest
+        if manifest.architecture not in models.ARCHITECTURES:
+            raise UsageError(
+                f"the torch engine knows no architecture {manifest.architecture} to build "
+                f"'{manifest.name}' with; use --engine openvino, which needs only the graph"
+            )
         self.device = torch.device(_pick(device))
         self.precision = "bf16" if precision == "bf16" else "fp32"
         network = models.create(**manifest.arguments)
