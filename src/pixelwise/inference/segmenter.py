@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -27,6 +27,9 @@ from pixelwise.io.video import read_video
 from pixelwise.kernels.upsample import upsample_argmax, upsample_logits
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Volume
+
+if TYPE_CHECKING:
+    from pixelwise.inference.polygons import Region
 
 Scale = Literal["working", "native"]
 Source = np.ndarray | str | Path
@@ -58,6 +61,19 @@ class Segmentation:
     def overlay(self, alpha: float = 0.5) -> np.ndarray:
         """The image with the classes' colours over it, H×W×3 uint8."""
         return overlay(self.image, self.mask, self.labels, alpha)
+
+    def polygons(self, tolerance: float = 1.0, min_area: int = 1, background: bool = False) -> list[Region]:
+        """Every connected region of every class: see :func:`~pixelwise.inference.polygons.find_regions`."""
+        from pixelwise.inference.polygons import find_regions  # not every prediction needs the floor of data
+
+        return find_regions(
+            self.mask,
+            self.labels,
+            self.probabilities,
+            tolerance=tolerance,
+            min_area=min_area,
+            background=background,
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the mask as a palette PNG of class ids (16-bit grey when K > 255)."""
