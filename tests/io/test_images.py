@@ -1,17 +1,26 @@
 """Reading and writing photographs."""
 
 import os
+import struct
+import subprocess
+import sys
 import threading
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from pixelwise.errors import DataError, PixelwiseError, UsageError
-from pixelwise.io import image_size, list_images, read_image, verify_image, walk_files, write_image
+from pixelwise.io import image_size, list_images, read_image, read_mask, verify_image, walk_files, write_image
 
 ROTATE_90 = 6  # the EXIF orientation of a phone held upright
+SUFFIXES = [".png", ".jpg", ".tif", ".bmp", ".webp", ".gif"]
+Reader = Callable[[Path], object]
+READERS: list[Reader] = [read_image, image_size, verify_image, read_mask]
 
 
 def gradient(height: int = 40, width: int = 60) -> np.ndarray:
@@ -36,13 +45,17 @@ def test_png_comes_back_as_it_was(tmp_path: Path) -> None:
     assert image_size(tmp_path / "a.png") == (40, 60)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize(("orientation", "turns"), [(6, -1), (8, 1), (3, 2)])
-def test_exif_rotation_is_applied_to_pixels_and_size(tmp_path: Path, orientation: int, turns: int) -> None:
-    write_rotated(tmp_path / "a.png", gradient(), orientation)
+def test_exif_rotation_is_applied_to_pixels_and_size(
+    tmp_path: Path, orientation: int, turns: int, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_rotated(path, gradient(), orientation)
     upright = np.rot90(gradient(), turns)
-    assert np.array_equal(read_image(tmp_path / "a.png"), upright)
-    assert image_size(tmp_path / "a.png") == upright.shape[:2]
-    assert verify_image(tmp_path / "a.png") == upright.shape[:2]
+    assert np.array_equal(read_image(path), upright)
+    assert image_size(path) == upright.shape[:2]
+    assert verify_image(path) == upright.shape[:2]
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "CMYK", "1", "LA"])
@@ -60,13 +73,38 @@ def test_16_bit_grey_keeps_its_high_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_image, verify_image])
-@pytest.mark.parametrize("suffix", [".jpg", ".png"])
-def test_truncated_image_is_named(tmp_path: Path, suffix: str, read: object) -> None:
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated_image_is_named(tmp_path: Path, suffix: str, keep: float, read: Reader) -> None:
+    """Never a picture whose lower part is grey."""
     path = tmp_path / f"cut{suffix}"
     write_image(path, np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8))
-    truncate(path)
-    with pytest.raises(DataError, match=r"cut\.(jpg|png): the image is damaged .*copy or export it again"):
-        read(path)  # type: ignore[operator]
+    truncate(path, keep)
+    with pytest.raises(
+        DataError, match=rf"cut\{suffix}: (the image is damaged|cannot be opened|not an image)"
+    ):
+        read(path)
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.7, 0.99])
+@pytest.mark.parametrize(
+    "kind", ["progressive.jpg", "turned.jpg", "cmyk.jpg", "grey.jpg", "lzw.tif", "jpeg.tif"]
+)
+def test_truncated_images_of_other_kinds(tmp_path: Path, kind: str, keep: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (120, 160, 3), np.uint8))
+    if kind == "turned.jpg":
+        write_rotated(tmp_path / kind, np.asarray(noise), ROTATE_90)
+    else:
+        mode = {"cmyk.jpg": "CMYK", "grey.jpg": "L"}.get(kind, "RGB")
+        options = {
+            "progressive.jpg": {"progressive": True},
+            "lzw.tif": {"compression": "tiff_lzw"},
+            "jpeg.tif": {"compression": "jpeg"},
+        }.get(kind, {})
+        noise.convert(mode).save(tmp_path / kind, **options)
+    truncate(tmp_path / kind, keep)
+    with pytest.raises(DataError, match=kind):
+        read_image(tmp_path / kind)
 
 
 @pytest.mark.parametrize("read", [read_image, image_size, verify_image])
@@ -97,11 +135,122 @@ def test_large_images_open_from_several_threads_without_touching_pillows_limit(
     assert Image.MAX_IMAGE_PIXELS == 100
 
 
-def test_absurd_sizes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelwise.io.images.MAX_PIXELS", 1000)
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_bomb_is_refused_by_its_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, read: Reader
+) -> None:
+    def decode(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    path = tmp_path / f"a{suffix}"
+    write_image(path, gradient())
+    monkeypatch.setattr("pixelwise.io.images.MAX_PIXELS", 2400)
+    assert image_size(path) == (40, 60)
+    monkeypatch.setattr("pixelwise.io.images.MAX_PIXELS", 2399)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    monkeypatch.setattr("cv2.imdecode", decode)
+    with pytest.raises(DataError) as error:
+        read(path)
+    assert str(error.value) == (
+        f"{path}: 60x40 pixels is over the limit of 2,399 for one image; if the file can be trusted, "
+        "set the environment variable PIXELWISE_MAX_PIXELS to 2400"
+    )
+
+
+def claim(path: Path, width: int, height: int) -> None:
+    """Let the header of a written image say that it is of another size."""
+    content = bytearray(path.read_bytes())
+    if path.suffix == ".png":
+        content[16:24] = struct.pack(">II", width, height)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    elif path.suffix == ".jpg":
+        frame = content.index(b"\xff\xc0")
+        content[frame + 5 : frame + 9] = struct.pack(">HH", height, width)
+    elif path.suffix == ".bmp":
+        content[18:26] = struct.pack("<ii", width, height)
+    elif path.suffix == ".gif":
+        content[6:10] = struct.pack("<HH", width, height)
+    elif path.suffix == ".ppm":
+        content[:] = content.replace(b"60 40", f"{width} {height}".encode(), 1)
+    else:
+        (directory,) = struct.unpack_from("<I", content, 4)
+        for entry in range(directory + 2, directory + 26, 12):
+            (tag,) = struct.unpack_from("<H", content, entry)
+            if tag in (256, 257):
+                struct.pack_into("<HII", content, entry + 2, 4, 1, width if tag == 256 else height)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp", ".gif", ".ppm", ".tif"])
+def test_a_small_file_that_claims_gigapixels(tmp_path: Path, suffix: str, read: Reader) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_image(path, gradient())
+    claim(path, 65500, 65400)
+    with pytest.raises(DataError, match=r"65500x65400 pixels is over the limit of 1,000,000,000"):
+        read(path)
+
+
+def limit_of_a_new_process(value: str) -> subprocess.CompletedProcess[str]:
+    code = "from pixelwise.io.images import MAX_PIXELS; print(MAX_PIXELS)"
+    environment = os.environ | {"PIXELWISE_MAX_PIXELS": value}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+
+
+def test_the_limit_can_be_raised() -> None:
+    assert limit_of_a_new_process("4_000_000_000").stdout == "4000000000\n"
+
+
+@pytest.mark.parametrize("value", ["much", "0", "-5", ""])
+def test_a_limit_that_is_no_number_is_one_sentence(value: str) -> None:
+    said = limit_of_a_new_process(value).stderr.strip().splitlines()[-1]
+    assert said.startswith("pixelwise.errors.UsageError: PIXELWISE_MAX_PIXELS is")
+    assert f"is '{value}': expected a number of pixels, such as 4000000000" in said
+
+
+def test_an_image_that_does_not_fit_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError
+
     write_image(tmp_path / "a.png", gradient())
-    with pytest.raises(DataError, match="60x40 pixels is over the limit of 1,000"):
-        read_image(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", full)
+    for read in (read_image, verify_image):
+        with pytest.raises(DataError, match=r"a\.png: 60x40 pixels do not fit into the memory"):
+            read(tmp_path / "a.png")
+
+
+def test_what_opencv_refuses_is_left_to_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_image(tmp_path / "a.jpg", gradient())
+    expected = read_image(tmp_path / "a.jpg")
+
+    def refuse(*_: object) -> None:
+        raise cv2.error("more than 2**30 pixels")
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    assert np.array_equal(read_image(tmp_path / "a.jpg"), expected)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_a_size_is_read_without_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    def decode(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    write_rotated(tmp_path / f"a{suffix}", gradient(), ROTATE_90)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", decode)
+    assert image_size(tmp_path / f"a{suffix}") == (60, 40)
+
+
+def test_exif_behind_the_pixels_of_a_png_counts(tmp_path: Path) -> None:
+    write_rotated(tmp_path / "a.png", gradient(), ROTATE_90)
+    content = (tmp_path / "a.png").read_bytes()
+    start, pixels, end = (content.index(kind) - 4 for kind in (b"eXIf", b"IDAT", b"IEND"))
+    moved = content[:start] + content[pixels:end] + content[start:pixels] + content[end:]
+    (tmp_path / "a.png").write_bytes(moved)
+    assert image_size(tmp_path / "a.png") == verify_image(tmp_path / "a.png") == (60, 40)
+    assert read_image(tmp_path / "a.png").shape == (60, 40, 3)
 
 
 def test_unknown_suffix_is_a_usage_error_and_writes_nothing(tmp_path: Path) -> None:

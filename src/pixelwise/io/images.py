@@ -1,4 +1,9 @@
-"""Reading and writing photographs: RGB uint8, EXIF rotation applied, truncated files refused."""
+"""Reading and writing photographs: RGB uint8, EXIF rotation applied, truncated files refused.
+
+A small file can claim to hold a picture that fills the memory (a decompression bomb). Every image is opened
+by Pillow first, whatever decodes it later, and refused by the size in its header when that has more than
+``MAX_PIXELS`` pixels. The environment variable PIXELWISE_MAX_PIXELS sets another limit.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
 
 from pixelwise.errors import DataError, UsageError
 from pixelwise.io.atomic import atomic_write
@@ -23,11 +29,29 @@ IMAGE_SUFFIXES = frozenset(
 )
 """File suffixes (lower case) that are taken for images."""
 
-MAX_PIXELS = 1_000_000_000
-"""Larger images are refused as decompression bombs."""
+_LIMIT = "PIXELWISE_MAX_PIXELS"
+
+
+def _pixel_limit() -> int:
+    # From the environment, because images are opened from every verb and every thread, and nobody but the
+    # owner of the machine knows what fits its memory.
+    text = os.environ.get(_LIMIT, "1_000_000_000")
+    try:
+        limit = int(text)
+    except ValueError:
+        limit = 0
+    if limit < 1:
+        raise UsageError(f"{_LIMIT} is '{text}': expected a number of pixels, such as 4000000000")
+    return limit
+
+
+MAX_PIXELS = _pixel_limit()
+"""Larger images are refused as decompression bombs; read from PIXELWISE_MAX_PIXELS when this is imported."""
 
 _EXIF_ORIENTATION = 0x0112
 _JPEG_END = b"\xff\xd9"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_SPEECH = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _BOMB_LIMIT = threading.Lock()
 
 # Pillow warns from 89 megapixels on, an everyday size for aerial images; MAX_PIXELS is the limit here.
@@ -54,7 +78,12 @@ def open_image(path: str | Path) -> Image.Image:
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be opened as an image ({error})") from None
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"{path}: {image.width}x{image.height} pixels is over the limit of {MAX_PIXELS:,}")
+        image.close()
+        raise DataError(
+            f"{path}: {image.width}x{image.height} pixels is over the limit of {MAX_PIXELS:,} for one image; "
+            f"if the file can be trusted, set the environment variable {_LIMIT} to "
+            f"{image.width * image.height}"
+        )
     return image
 
 
@@ -81,18 +110,15 @@ def read_image(path: str | Path) -> np.ndarray:
     DataError
         The file is missing, truncated or not an image.
     """
-    with open_image(path) as image:
-        try:
-            if (pixels := _fast_jpeg(Path(path), image)) is not None:
-                return pixels
-            if image.mode.startswith("I;16") or image.mode == "I":
-                high = np.asarray(image, np.uint32) >> 8
-                grey = np.minimum(high, 255).astype(np.uint8)
-                return np.repeat(grey[:, :, None], 3, axis=2)
-            upright = ImageOps.exif_transpose(image) if image.getexif() else image
-            return np.array(upright.convert("RGB"))
-        except (OSError, ValueError, SyntaxError) as error:
-            raise _damaged(path, error) from None
+    with open_image(path) as image, _damage_explained(path, image):
+        if (pixels := _fast_jpeg(Path(path), image)) is not None:
+            return pixels
+        if image.mode.startswith("I;16") or image.mode == "I":
+            high = np.asarray(image, np.uint32) >> 8
+            grey = np.minimum(high, 255).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        upright = ImageOps.exif_transpose(image) if image.getexif() else image
+        return np.array(upright.convert("RGB"))
 
 
 def _fast_jpeg(path: Path, image: Image.Image) -> np.ndarray | None:
@@ -107,14 +133,19 @@ def _fast_jpeg(path: Path, image: Image.Image) -> np.ndarray | None:
     coded = np.fromfile(path, np.uint8)
     if coded[-2:].tobytes() != _JPEG_END:
         return None
-    pixels = cv2.imdecode(coded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    try:
+        pixels = cv2.imdecode(coded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:
+        return None  # it has a limit of 2**30 pixels, whatever ours is
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
     """(height, width) as :func:`read_image` would return it, without decoding the pixels."""
-    with open_image(path) as image:
-        return _upright_size(image)
+    with open_image(path) as image, _damage_explained(path, image):
+        if isinstance(image, PngImageFile) and not _speaks_after_pixels(Path(path)):
+            return _upright_size(image, Image.Image.getexif(image))
+        return _upright_size(image, image.getexif())
 
 
 def verify_image(path: str | Path) -> tuple[int, int]:
@@ -127,23 +158,48 @@ def verify_image(path: str | Path) -> tuple[int, int]:
     DataError
         As :func:`read_image` would.
     """
-    with open_image(path) as image:
-        try:
-            size = _upright_size(image)
-            image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
-            image.load()
-        except (OSError, ValueError, SyntaxError) as error:
-            raise _damaged(path, error) from None
+    with open_image(path) as image, _damage_explained(path, image):
+        size = _upright_size(image, image.getexif())
+        image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
+        image.load()
         return size
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+def _upright_size(image: Image.Image, exif: Image.Exif) -> tuple[int, int]:
+    # Pillow's size of a TIFF is upright already.
+    turned = image.format != "TIFF" and exif.get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
     return (image.width, image.height) if turned else (image.height, image.width)
 
 
-def _damaged(path: str | Path, error: Exception) -> DataError:
-    return DataError(f"{path}: the image is damaged ({error}); copy or export it again")
+def _speaks_after_pixels(path: Path) -> bool:
+    """Whether a PNG has EXIF or text behind its pixels, for which Pillow decodes them all.
+
+    Hardly any PNG has, and a look at the heads of its chunks tells.
+    """
+    seen = False
+    with path.open("rb", buffering=0) as file:
+        file.seek(len(_PNG_START))
+        while len(head := file.read(8)) == 8:
+            length, kind = int.from_bytes(head[:4]), head[4:]
+            if seen and kind in _PNG_SPEECH:
+                return True
+            seen |= kind == b"IDAT"
+            file.seek(length + 4, os.SEEK_CUR)  # and its checksum
+    return False
+
+
+@contextmanager
+def _damage_explained(path: str | Path, image: Image.Image) -> Iterator[None]:
+    """Turn what decoders raise into one sentence (DataError) naming ``path``."""
+    try:
+        yield
+    except MemoryError:
+        raise DataError(
+            f"{path}: {image.width}x{image.height} pixels do not fit into the memory that is free; "
+            "make the image smaller"
+        ) from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError(f"{path}: the image is damaged ({error}); copy or export it again") from None
 
 
 def write_image(path: str | Path, image: np.ndarray) -> None:
