@@ -17,20 +17,38 @@ import math
 import os
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from xml.sax.saxutils import escape
 
 import numpy as np
 
 from pixelwise.errors import DataError, MissingExtraError, UsageError
 from pixelwise.io.atomic import atomic_write
+from pixelwise.labels import LabelMap
 from pixelwise.sample import Volume
 
 VOLUME_SUFFIXES = (".nii", ".nii.gz")
 """File suffixes (lower case) that are taken for volumes."""
 
+Window = tuple[float, float]
+"""The intensities that become black and white."""
+
 _COMPRESSION = 6  # gzip's default: 9 takes several times as long for one percent
+
+
+class Slicing(NamedTuple):
+    """How planes of a volume become images.
+
+    ``axis`` is the one they lie across. Intensities of ``window`` become 0 to 255; None keeps the values.
+    ``neighbours`` planes on either side are channels, too.
+    """
+
+    axis: int = 2
+    window: Window | None = None
+    neighbours: int = 0
 
 
 def is_volume(path: str | Path) -> bool:
@@ -103,7 +121,7 @@ def volume_shape(path: str | Path, *, canonical: bool = False) -> tuple[int, int
     image = _open(Path(path), channels=True)
     sides = image.shape[:3]
     if canonical:
-        turn = _orientation(Path(path), image)
+        turn = _orientation(path, image.affine)
         stored = sides
         sides = tuple(stored[int(np.flatnonzero(turn[:, 0] == axis)[0])] for axis in range(3))
     x, y, z = (int(side) for side in sides)
@@ -165,6 +183,80 @@ def read_slice(
     return np.asarray(_nibabel().apply_orientation(plane, rest))
 
 
+def slice_image(
+    plane_of: Callable[[int], np.ndarray], index: int, count: int, slicing: Slicing
+) -> np.ndarray:
+    """A plane of a volume as an image, the one way that training and prediction share.
+
+    Rows run from the plane's second axis' end and columns along its first: an axial plane of a canonical
+    volume has the patient's front at the top and left at the left.
+
+    Parameters
+    ----------
+    plane_of
+        Gives the plane of a number, A×B or A×B×C.
+    index, count
+        The plane's number, and how many there are.
+    slicing
+        The window and the neighbours.
+
+    Returns
+    -------
+    B×A×C: uint8 with a window, else the values as they are. Channels are those of plane ``index - N``,
+    ``index - N + 1`` and so on to ``index + N``; beyond the ends the last plane is repeated. With a window
+    and neither channels nor neighbours, the grey is there three times.
+
+    Examples
+    --------
+    >>> volume = np.arange(8).reshape(2, 2, 2)
+    >>> slice_image(lambda z: volume[:, :, z], 0, 2, Slicing(neighbours=1)).tolist()
+    [[[2, 2, 3], [6, 6, 7]], [[0, 0, 1], [4, 4, 5]]]
+    """
+    neighbours = slicing.neighbours
+    numbers = np.arange(index - neighbours, index + neighbours + 1).clip(0, count - 1)
+    planes = [as_picture(plane_of(int(number))) for number in numbers]
+    image = np.dstack(planes)
+    if slicing.window is None:
+        return image
+    low, high = slicing.window
+    shares = (image.astype(np.float32) - low) * (255 / (high - low))
+    image = np.rint(shares).clip(0, 255).astype(np.uint8)
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def as_picture(plane: np.ndarray) -> np.ndarray:
+    """A plane as one looks at it: its second axis upwards, its first to the right."""
+    return np.ascontiguousarray(np.swapaxes(plane, 0, 1)[::-1])
+
+
+def from_picture(picture: np.ndarray) -> np.ndarray:
+    """The inverse of :func:`as_picture`."""
+    return np.swapaxes(picture[::-1], 0, 1)
+
+
+def canonical_view(array: np.ndarray, affine: np.ndarray, name: str | Path) -> np.ndarray:
+    """Turn stored voxels so that axes run to the patient's right, front and head, copying none.
+
+    What is written into the view is written into ``array``, so results go back to the stored grid.
+
+    Parameters
+    ----------
+    array
+        X×Y×Z (×C) voxels as they are stored.
+    affine
+        4×4, where they lie.
+    name
+        What to call the volume in an error.
+
+    Raises
+    ------
+    DataError
+        The affine is singular.
+    """
+    view: np.ndarray = _nibabel().apply_orientation(array, _orientation(name, affine))
+    return view
+
+
 def write_volume(path: str | Path, volume: Volume) -> None:
     """Write ``volume.array`` as NIfTI, atomically; ``.nii.gz`` is compressed, ``.nii`` is not.
 
@@ -181,9 +273,53 @@ def write_volume(path: str | Path, volume: Volume) -> None:
         The file cannot be written.
     """
     path = Path(path)
+    check_suffix(path)
+    _write_image(path, _as_image(path, volume))
+
+
+def write_labels(path: str | Path, volume: Volume, labels: LabelMap) -> None:
+    """Write ``volume.mask`` as NIfTI on the grid of its volume, atomically.
+
+    Affine, codes and units are those of the volume's file. The header also says that these are labels, and
+    brings names and colours in the form that :func:`label_table` reads.
+
+    Parameters
+    ----------
+    path
+        ``.nii.gz`` or ``.nii``.
+    volume
+        With a mask of X×Y×Z class ids; K×X×Y×Z of 0 and 1 is written as X×Y×Z×K.
+    labels
+        The classes.
+
+    Raises
+    ------
+    UsageError
+        The suffix is not ``.nii`` or ``.nii.gz``.
+    PixelwiseError
+        The file cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    assert volume.mask is not None
+    mask = volume.mask if volume.mask.ndim == 3 else np.moveaxis(volume.mask, 0, -1)
+    image = _as_image(path, replace(volume, array=mask))
+    image.header["cal_min"] = image.header["cal_max"] = 0
+    image.header.set_intent("label")
+    tables = [e for e in image.header.extensions if b"<CaretExtension" in _content(e)]
+    for table in tables:  # of a volume that was a segmentation itself
+        image.header.extensions.remove(table)
+    image.header.extensions.append(_label_extension(labels))
+    _write_image(path, image)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise UsageError unless volumes can be written under this name."""
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
         raise UsageError(f"{path}: volumes are written as .nii or .nii.gz; choose one of these suffixes")
-    image = _as_image(path, volume)
+
+
+def _write_image(path: Path, image: Any) -> None:
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() == ".gz":
             # Neither name nor time in it: equal volumes give equal files.
@@ -208,8 +344,7 @@ def label_table(path: str | Path) -> dict[int, str]:
     from defusedxml.ElementTree import ParseError, fromstring
 
     for extension in _open(Path(path)).header.extensions:
-        content = extension.get_content()
-        text = content if isinstance(content, bytes) else str(content).encode()
+        text = _content(extension)
         if b"<CaretExtension" not in text:
             continue
         try:
@@ -218,6 +353,26 @@ def label_table(path: str | Path) -> dict[int, str]:
         except (ParseError, DefusedXmlException, ValueError):
             continue  # an extension is an extra: a damaged one says nothing
     return {}
+
+
+def _content(extension: Any) -> bytes:
+    # nibabel 5.3 understands an extension before it gives it, and raises on those that it does not.
+    content = extension.content if hasattr(extension, "content") else extension.get_content()
+    return content if isinstance(content, bytes) else str(content).encode()
+
+
+def _label_extension(labels: LabelMap) -> Any:
+    rows = []
+    for index, (name, colour) in enumerate(zip(labels.names, labels.colours, strict=True)):
+        red, green, blue = (f"{part / 255:.4g}" for part in colour)
+        rows.append(
+            f'<Label Key="{index}" Red="{red}" Green="{green}" Blue="{blue}" Alpha="1">{escape(name)}</Label>'
+        )
+    text = (
+        '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0"><LabelTable>'
+        f"{''.join(rows)}</LabelTable><VolumeType>Label</VolumeType></VolumeInformation></CaretExtension>"
+    )
+    return _nibabel().nifti1.Nifti1Extension("caret", text.encode())
 
 
 def _nibabel() -> Any:
@@ -342,19 +497,21 @@ def _rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return (np.rint(values) if whole else values).astype(dtype)
 
 
-def _orientation(path: Path, image: Any) -> np.ndarray:
+def _orientation(path: str | Path, affine: np.ndarray) -> np.ndarray:
     """The 3×2 table of where the stored axes go to and whether they turn round."""
-    linear = np.asarray(image.affine)[:3, :3]
+    linear = np.asarray(affine)[:3, :3]
     if not np.isfinite(linear).all() or abs(np.linalg.det(linear)) < 1e-12:
         raise DataError(
             f"{path}: the affine has no orientation (it is singular); mend the header, or read the voxels "
             "as they are stored with canonical=False"
         )
-    return np.asarray(_nibabel().io_orientation(image.affine))
+    return np.asarray(_nibabel().io_orientation(affine))
 
 
 def _turn(path: Path, image: Any, like: str | Path | None) -> np.ndarray:
-    return _orientation(path, image) if like is None else _orientation(Path(like), _open(Path(like)))
+    if like is None:
+        return _orientation(path, image.affine)
+    return _orientation(like, _open(Path(like)).affine)
 
 
 def _axes(affine: np.ndarray) -> str:

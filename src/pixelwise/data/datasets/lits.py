@@ -29,9 +29,10 @@ import numpy as np
 from pixelwise.data.classes import Classes
 from pixelwise.data.datasets.catalogue import PublicDataset
 from pixelwise.data.datasets.listing import join_classes
-from pixelwise.data.formats.nifti import Case, Opening, Window, check_slicing, dataset_of, left_out
+from pixelwise.data.formats.nifti import Case, Opening, check_slicing, dataset_of, left_out
 from pixelwise.errors import DataError, Problem
 from pixelwise.io import walk_files
+from pixelwise.io.volumes import Slicing, Window
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Dataset
 
@@ -96,6 +97,7 @@ def read(
     window: Window | None = None,
     axis: int = 2,
     canonical: bool = True,
+    neighbours: int = 0,
     classes: str = "liver-tumour",
 ) -> Dataset[Any]:
     """Read LiTS; lists files, and with ``as_slices`` reads the headers of the scans.
@@ -117,6 +119,9 @@ def read(
         With ``as_slices``: 2 for axial, 1 for coronal, 0 for sagittal slices of canonical volumes.
     canonical
         Turn scan and segmentation so that axes run to the patient's right, front and head.
+    neighbours
+        With ``as_slices``: so many slices before and after each one are channels, too (2.5-D); 1 gives 3
+        channels.
     classes
         One of :data:`CLASSES`.
 
@@ -129,17 +134,20 @@ def read(
     Raises
     ------
     UsageError
-        Unknown classes or axis, or a window that is no range or is given for volumes.
+        Unknown classes or axis, a window that is no range, neighbours below 0; either is given for volumes.
     DataError
         No scan with a segmentation, and no test scan, is there.
     """
-    check_slicing(as_slices, window, axis)
+    slicing = Slicing(axis, window, neighbours)
+    check_slicing(as_slices, slicing)
     own = INFO.choose(classes)
     values = {0: 0, 1: 1, 2: len(own) - 1}
     chosen, table = join_classes(own, values, labels, mapping)
     cases, problems = _find_cases(root)
     opening = Opening(root, chosen, table, canonical, _hounsfield)
-    return dataset_of(cases, opening, INFO.title, problems, as_slices, window or WINDOW, axis)
+    return dataset_of(
+        cases, opening, INFO.title, problems, as_slices, Slicing(axis, window or WINDOW, neighbours)
+    )
 
 
 def official(root: Path) -> Iterator[str]:

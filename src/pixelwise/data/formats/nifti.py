@@ -31,12 +31,20 @@ from pixelwise.data.classes import Classes, complete_mapping, find_class_file, r
 from pixelwise.data.pairing import SPLIT_NAMES
 from pixelwise.errors import DataError, Problem, UsageError
 from pixelwise.io import walk_files
-from pixelwise.io.volumes import is_volume, label_table, read_slice, read_volume, volume_shape, volume_stem
+from pixelwise.io.volumes import (
+    Slicing,
+    Window,
+    as_picture,
+    is_volume,
+    label_table,
+    read_slice,
+    read_volume,
+    slice_image,
+    volume_shape,
+    volume_stem,
+)
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Dataset, Sample, Volume
-
-Window = tuple[float, float]
-"""The intensities that become black and white."""
 
 _FOLDERS = {
     "image": re.compile(r"(?:images?|imgs?|volumes?|scans?|cts?|mrs?|inputs?)[_-]?(tr|ts|val)?"),
@@ -62,10 +70,11 @@ class Case(NamedTuple):
 
 
 class Plane(NamedTuple):
-    """One slice of a case: its number, and the millimetres from row to row and from column to column."""
+    """One slice of a case: which of how many, and the millimetres from row to row and column to column."""
 
     case: Case
     number: int
+    planes: int
     spacing: tuple[float, float]
 
 
@@ -111,6 +120,7 @@ def read(
     window: Window | None = None,
     axis: int = 2,
     canonical: bool = True,
+    neighbours: int = 0,
 ) -> Dataset[Any]:
     """Read a folder of volumes and segmentations; reads no voxel.
 
@@ -133,25 +143,31 @@ def read(
         With ``as_slices``: across which axis they lie; 2 is axial when ``canonical``.
     canonical
         Flip and swap axes so that they run to the patient's right, front and head.
+    neighbours
+        With ``as_slices``: so many slices before and after each one are channels, too, from the lowest to
+        the highest (2.5-D); 1 gives 3 channels, 2 gives 5. At the ends the last slice is repeated.
 
     Returns
     -------
     Dataset
         Volumes, or samples with their rows from the second axis' end and their columns along the first:
         an axial slice has the patient's front at the top and left at the left. ``meta`` of a sample has
-        ``volume_path``, ``axis``, ``index`` and ``spacing`` (millimetres between rows, columns).
+        ``volume_path``, ``axis``, ``index`` and ``spacing`` (millimetres between rows, columns), and
+        ``reading``, which a model that is trained on them remembers.
 
     Raises
     ------
     DataError
         No scan has a segmentation, or nobody says what the classes are.
     UsageError
-        ``window`` is not a range, or given without ``as_slices``; there is no such axis.
+        ``window`` is not a range, or given without ``as_slices``; there is no such axis; ``neighbours`` is
+        negative, or given without ``as_slices``.
     """
-    check_slicing(as_slices, window, axis)
+    slicing = Slicing(axis, window, neighbours)
+    check_slicing(as_slices, slicing)
     cases, problems = find_cases(root)
     opening = _opening(root, labels, mapping, cases)._replace(canonical=canonical)
-    return dataset_of(cases, opening, root.resolve().name, problems, as_slices, window, axis)
+    return dataset_of(cases, opening, root.resolve().name, problems, as_slices, slicing)
 
 
 def find_cases(root: Path) -> tuple[list[Case], list[Problem]]:
@@ -183,14 +199,13 @@ def dataset_of(
     name: str,
     problems: Sequence[Problem],
     as_slices: bool,
-    window: Window | None,
-    axis: int,
+    slicing: Slicing,
 ) -> Dataset[Any]:
     """A data set of volumes, or of their slices."""
     problems = list(problems)
     if as_slices:
-        records: Sequence[Case | Plane] = _planes(cases, opening, axis, problems)
-        opener: Callable[[Any], Any] = partial(open_plane, opening=opening, window=window, axis=axis)
+        records: Sequence[Case | Plane] = _planes(cases, opening, slicing.axis, problems)
+        opener: Callable[[Any], Any] = partial(open_plane, opening=opening, slicing=slicing)
     else:
         records, opener = cases, partial(open_volume, opening=opening)
     splits = [record.case.split if isinstance(record, Plane) else record.split for record in records]
@@ -209,7 +224,11 @@ def open_volume(case: Case, opening: Opening) -> Volume:
     """The volume of a case: its header is read, its voxels are not."""
     path = opening.root / case.image
     volume = read_volume(path, canonical=opening.canonical, channels=True)
-    volume.meta |= {"name": volume_stem(path), "split": case.split or None}
+    volume.meta |= {
+        "name": volume_stem(path),
+        "split": case.split or None,
+        "reading": {"canonical": opening.canonical},
+    }
     if opening.convert is not None:
         volume.array = partial(_converted, path, opening)
     if case.mask:
@@ -245,13 +264,14 @@ def check_size(path: Path, image: Path) -> None:
         )
 
 
-def open_plane(plane: Plane, opening: Opening, window: Window | None, axis: int) -> Sample:
+def open_plane(plane: Plane, opening: Opening, slicing: Slicing) -> Sample:
     """The sample of a slice, its pixels still unread."""
-    case, number, spacing = plane
+    case, number, planes, spacing = plane
+    axis = slicing.axis
     path = opening.root / case.image
     mask = partial(_mask_plane, opening.root / case.mask, path, number, axis, opening)
     return Sample(
-        partial(_image_plane, path, number, axis, opening.canonical, window),
+        partial(_image_plane, path, number, planes, slicing, opening.canonical),
         mask if case.mask else None,
         meta={
             "name": f"{volume_stem(path)}_{number:04d}",
@@ -260,14 +280,20 @@ def open_plane(plane: Plane, opening: Opening, window: Window | None, axis: int)
             "axis": axis,
             "index": number,
             "spacing": spacing,
+            "reading": {"canonical": opening.canonical, **slicing._asdict()},
         },
     )
 
 
-def check_slicing(as_slices: bool, window: Window | None, axis: int) -> None:
+def check_slicing(as_slices: bool, slicing: Slicing) -> None:
     """Raise UsageError when the options of slices contradict each other."""
+    axis, window, neighbours = slicing
     if axis not in (0, 1, 2):
         raise UsageError(f"a volume has the axes 0, 1 and 2, found axis={axis}")
+    if not isinstance(neighbours, int) or neighbours < 0:
+        raise UsageError(f"neighbours is how many slices on either side are seen, found {neighbours}")
+    if neighbours and not as_slices:
+        raise UsageError("neighbours are for slices, volumes have them all; add as_slices=True or drop it")
     if window is None:
         return
     if not as_slices:
@@ -426,7 +452,7 @@ def _planes(cases: Sequence[Case], opening: Opening, axis: int, problems: list[P
                 Problem("error", "unreadable_volume", str(error), "copy the file again", (case.image,))
             )
             continue
-        planes += [Plane(case, number, (rows, columns)) for number in range(count)]
+        planes += [Plane(case, number, count, (rows, columns)) for number in range(count)]
     return planes
 
 
@@ -457,23 +483,14 @@ def _ids(path: Path, values: np.ndarray, labels: LabelMap, table: Mapping[int, i
     return ids.astype(labels.dtype)
 
 
-def _image_plane(path: Path, index: int, axis: int, canonical: bool, window: Window | None) -> np.ndarray:
-    picture = _as_picture(read_slice(path, index, axis, canonical=canonical, channels=True))
-    if window is not None:
-        low, high = window
-        shares = (picture.astype(np.float32) - low) * (255 / (high - low))
-        picture = np.rint(shares).clip(0, 255).astype(np.uint8)
-    if picture.ndim == 3:
-        return picture
-    return picture[..., None] if window is None else np.repeat(picture[..., None], 3, axis=2)
+def _image_plane(path: Path, index: int, count: int, slicing: Slicing, canonical: bool) -> np.ndarray:
+    def plane_of(number: int) -> np.ndarray:
+        return read_slice(path, number, slicing.axis, canonical=canonical, channels=True)
+
+    return slice_image(plane_of, index, count, slicing)
 
 
 def _mask_plane(path: Path, image: Path, index: int, axis: int, opening: Opening) -> np.ndarray:
     check_size(path, image)
     values = read_slice(path, index, axis, canonical=opening.canonical, like=image)
-    return _as_picture(_ids(path, values, opening.labels, _table_of(path, opening)))
-
-
-def _as_picture(plane: np.ndarray) -> np.ndarray:
-    """A plane as one looks at it: its second axis upwards, its first to the right."""
-    return np.ascontiguousarray(np.swapaxes(plane, 0, 1)[::-1])
+    return as_picture(_ids(path, values, opening.labels, _table_of(path, opening)))
