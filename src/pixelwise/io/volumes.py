@@ -257,6 +257,12 @@ def canonical_view(array: np.ndarray, affine: np.ndarray, name: str | Path) -> n
     return view
 
 
+def canonical_order(affine: np.ndarray, name: str | Path) -> tuple[int, int, int]:
+    """The stored axes that become the first, second and third of :func:`canonical_view`."""
+    first, second, third = (int(axis) for axis in np.argsort(_orientation(name, affine)[:, 0]))
+    return first, second, third
+
+
 def write_volume(path: str | Path, volume: Volume) -> None:
     """Write ``volume.array`` as NIfTI, atomically; ``.nii.gz`` is compressed, ``.nii`` is not.
 
