@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from pixelwise import losses, metrics, models, refine
-    from pixelwise.api import check, evaluate, load, read, train, write
+    from pixelwise.api import benchmark, check, evaluate, load, read, train, write
     from pixelwise.errors import DataError, MissingExtraError, PixelwiseError, UsageError
     from pixelwise.labels import LabelMap
     from pixelwise.sample import Clip, Cloud, Dataset, Sample, Volume
@@ -24,6 +24,7 @@ _HOMES = {
     "write": "pixelwise.api",
     "train": "pixelwise.api",
     "evaluate": "pixelwise.api",
+    "benchmark": "pixelwise.api",
     "models": "",
     "losses": "",
     "metrics": "",
@@ -51,6 +52,7 @@ __all__ = [
     "Sample",
     "UsageError",
     "Volume",
+    "benchmark",
     "check",
     "evaluate",
     "load",

@@ -15,6 +15,7 @@ from pixelwise.sample import Dataset, Sample, Volume
 if TYPE_CHECKING:
     from pixelwise.data import CheckReport, WriteReport
     from pixelwise.evaluation import Evaluation
+    from pixelwise.evaluation.benchmark import Benchmark
     from pixelwise.inference import Ensemble, Segmenter
     from pixelwise.training.loop import Trainer
     from pixelwise.training.run import Run
@@ -302,6 +303,71 @@ def evaluate(
     if takes_volumes:
         return evaluate_volumes(model, chosen, progress)
     return evaluate_images(model, chosen, progress, details)
+
+
+def benchmark(
+    models: str | Path | Models,
+    data: Dataset[Sample] | str | Path | Models,
+    *,
+    engines: Sequence[str] | None = None,
+    precisions: Sequence[str] | None = None,
+    device: str = "auto",
+    images: int = 50,
+    repeat: int = 3,
+    split: str | None = None,
+    progress: Progress | None = None,
+) -> Benchmark:
+    """Measure models, engines and precisions side by side on your own images, each in a process of its own.
+
+    Parameters
+    ----------
+    models
+        What :func:`load` takes; several are compared, not averaged.
+    data
+        A data set or its folder, for speed and mean IoU; a folder, a pattern or a list of plain images, for
+        speed and agreement with the same model's fp32.
+    engines
+        Some of ``openvino``, ``onnxruntime`` and ``torch``; all that are installed by default.
+    precisions
+        Some of ``fp32``, ``bf16``, ...; by default all that engine, processor and bundle have.
+    device
+        As in :func:`load`.
+    images
+        How many images to use, spread evenly over the data.
+    repeat
+        How many timed rounds; the medians over them are reported.
+    split
+        Only this split of the data.
+    progress
+        Called with ``{"kind": "benchmark", "done": n, "total": n}``.
+
+    Returns
+    -------
+    Benchmark
+        Latency, images a second, start-up and peak memory by combination; what cannot run, with the reason.
+
+    Raises
+    ------
+    UsageError
+        An unknown model, engine, precision or split; a model that does not label images; nothing can run.
+    DataError
+        No images, a damaged bundle, or classes of the data that match none of the model.
+    MissingExtraError
+        An engine that was asked for is not installed.
+    """
+    from pixelwise.evaluation.benchmark import benchmark as measure
+
+    return measure(
+        models,
+        data,
+        engines=engines,
+        precisions=precisions,
+        device=device,
+        images=images,
+        repeat=repeat,
+        split=split,
+        progress=progress,
+    )
 
 
 @dataclass(frozen=True)

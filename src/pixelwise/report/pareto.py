@@ -1,0 +1,242 @@
+"""Speed against quality as inline SVG: a frontier, and labels that do not cover each other."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import cycle, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pixelwise.report.figures import _INK, _LINES, BLUE, GREY, ORANGE, _inline
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+_COLOURS = (BLUE, ORANGE, "#0d9488", "#9333ea", "#ca8a04", "#db2777", "#475569")
+_MARKERS = {"openvino": "o", "onnxruntime": "s", "torch": "^"}
+_FILLS = {"fp32": "full", "bf16": "none", "int8": "left"}
+_MARKER = 8.0  # points
+_DISTANCES = (9.0, 20.0, 34.0, 50.0, 70.0)  # points between a marker and its label, nearest first
+_DIRECTIONS = ((1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1))
+
+
+Line = tuple[list[float], list[float]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A combination in the figure: images a second, a share, its interval, whether it is on the frontier."""
+
+    model: str
+    engine: str
+    precision: str
+    speed: float
+    quality: float
+    interval: tuple[float, float] | None = None
+    best: bool = False
+
+
+def colours_of(models: Sequence[str]) -> dict[str, str]:
+    """A colour for every model."""
+    return dict(zip(models, cycle(_COLOURS), strict=False))
+
+
+def pareto_figure(points: Sequence[Point], quality: str, across_models: bool = True) -> str:
+    """Images a second on a logarithmic axis against quality.
+
+    Parameters
+    ----------
+    points
+        What to draw; those with ``best`` make the frontier.
+    quality
+        What the vertical axis is.
+    across_models
+        One frontier for all models, or one for each where their qualities cannot be compared.
+
+    Returns
+    -------
+    An ``<svg>`` element whose text is text, in the page's own font.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    colours = colours_of(list(dict.fromkeys(point.model for point in points)))
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": quality, "font.size": 11}):
+        figure = Figure(figsize=(10, 5.2), layout="constrained", dpi=72)  # the resolution of SVG
+        axes = figure.subplots()
+        _set_up(axes, points, quality)
+        lines = [_steps(group, axes) for group, _ in _frontiers(points, colours, across_models)]
+        for (x, y), (_, colour) in zip(lines, _frontiers(points, colours, across_models), strict=True):
+            axes.plot(x, y, color=colour, linewidth=1.2, linestyle=(0, (5, 3)), zorder=1)
+        for point in points:
+            _draw_point(axes, point, colours[point.model])
+        lines += [([point.speed] * 2, list(point.interval)) for point in points if point.interval]
+        canvas = FigureCanvasAgg(figure)
+        figure.draw_without_rendering()
+        _draw_labels(axes, points, colours, lines, canvas.get_renderer())
+        text = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
+    return _inline(text.getvalue())
+
+
+def _set_up(axes: Axes, points: Sequence[Point], quality: str) -> None:
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, PercentFormatter
+
+    speeds = [point.speed for point in points]
+    ends = [end for point in points for end in (point.interval or (point.quality, point.quality))]
+    margin = max(0.12 * (max(ends) - min(ends)), 0.002)
+    axes.set_xscale("log")
+    axes.set_xlim(min(speeds) / 1.3, max(speeds) * 1.5)
+    axes.set_ylim(min(ends) - margin, max(ends) + margin)
+    narrow = max(speeds) < 5 * min(speeds)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 5, 6, 8) if narrow else (1, 2, 5)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    fine = max(ends) - min(ends) + 2 * margin < 0.03
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=2 if fine else 0))
+    axes.set_xlabel("images a second, from file to mask file (log scale)", color=_INK)
+    axes.set_ylabel(quality, color=_INK)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GREY)
+    axes.grid(axis="y", color=_LINES, linewidth=0.8)
+    axes.tick_params(which="both", colors=_INK, length=0)
+    axes.set_axisbelow(True)
+
+
+def _frontiers(
+    points: Sequence[Point], colours: dict[str, str], across_models: bool
+) -> list[tuple[list[Point], str]]:
+    best = sorted((point for point in points if point.best), key=lambda point: point.speed)
+    if across_models:
+        return [(best, GREY)]
+    return [([p for p in best if p.model == model], colour) for model, colour in colours.items()]
+
+
+def _steps(best: Sequence[Point], axes: Axes) -> Line:
+    """The edge of what can be had: from each point left to the next better one, and up to it."""
+    if not best:
+        return [], []
+    x, y = [axes.get_xlim()[0]], [best[0].quality]
+    for point, after in zip(best, [*best[1:], None], strict=True):
+        x += [point.speed, point.speed]
+        y += [point.quality, after.quality if after else axes.get_ylim()[0]]
+    return x, y
+
+
+def _draw_point(axes: Axes, point: Point, colour: str) -> None:
+    if point.interval is not None:
+        axes.plot([point.speed] * 2, point.interval, color=colour, linewidth=1.4, alpha=0.3, zorder=2)
+    axes.plot(
+        [point.speed],
+        [point.quality],
+        marker=_MARKERS.get(point.engine, "D"),
+        markersize=_MARKER,
+        color=colour,
+        fillstyle=_FILLS.get(point.precision, "full"),
+        markerfacecoloralt="white",
+        markeredgecolor=colour,
+        markeredgewidth=1.6,
+        zorder=3,
+    )
+
+
+def _draw_labels(
+    axes: Axes, points: Sequence[Point], colours: dict[str, str], lines: Sequence[Line], renderer: Any
+) -> None:
+    """Write beside every point what it is, at the nearest place where nothing else is.
+
+    A label may cross a line if it must. Where only a place on another label or marker is left, a point that
+    is not on the frontier goes without: its marker and the table say the same.
+    """
+    frame = axes.get_window_extent(renderer)
+    taken = [_box_of(axes, point) for point in points]
+    crossed = [box for line in lines for box in _boxes_of(axes, line)]
+
+    def cost_of(box: Bbox, place: tuple[float, float]) -> tuple[float, float]:
+        # Across an upright line a label covers some 30 square pixels: worth going a little further, not far.
+        away = 2 * max(map(abs, place))
+        return _covered(box, taken) + _outside(box, frame), _covered(box, crossed) + away
+
+    places = [(right * far, up * far) for far in _DISTANCES for right, up in _DIRECTIONS]
+    for point in sorted(points, key=lambda point: (not point.best, -point.quality, point.speed)):
+        tried = []
+        for place in places:
+            text = _annotate(axes, point, place, colours[point.model])
+            tried.append((cost_of(_box_of_text(text, renderer), place), place))
+            text.remove()
+        cost, place = min(tried, key=lambda one: one[0])
+        if cost[0] > 0 and not point.best:
+            continue
+        text = _annotate(axes, point, place, colours[point.model])
+        taken.append(_box_of_text(text, renderer).padded(1))
+
+
+def _annotate(axes: Axes, point: Point, offset: tuple[float, float], colour: str) -> Annotation:
+    far = max(map(abs, offset)) > _DISTANCES[0]
+    text = axes.annotate(
+        f"{point.engine} {point.precision}",
+        (point.speed, point.quality),
+        offset,
+        textcoords="offset points",
+        ha={1: "left", 0: "center", -1: "right"}[(offset[0] > 0) - (offset[0] < 0)],
+        va={1: "bottom", 0: "center", -1: "top"}[(offset[1] > 0) - (offset[1] < 0)],
+        color=colour,
+        fontsize=10.5,
+        fontweight="bold" if point.best else "normal",
+        parse_math=False,
+        arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.4, "shrinkB": 4, "lw": 0.8}
+        if far
+        else None,
+        zorder=4,
+    )
+    text.set_in_layout(False)
+    return text
+
+
+def _box_of(axes: Axes, point: Point) -> Bbox:
+    """What a marker covers, in pixels of the figure."""
+    from matplotlib.transforms import Bbox
+
+    x, y = axes.transData.transform((point.speed, point.quality))
+    reach = _MARKER / 2 + 2
+    return Bbox.from_extents(x - reach, y - reach, x + reach, y + reach)
+
+
+def _box_of_text(text: Annotation, renderer: Any) -> Bbox:
+    """What the words cover, without the line that leads to them."""
+    from matplotlib.text import Text
+
+    text.update_positions(renderer)
+    return Text.get_window_extent(text, renderer)
+
+
+def _boxes_of(axes: Axes, line: Line) -> list[Bbox]:
+    """What the upright and level pieces of a line cover, in pixels of the figure."""
+    from matplotlib.transforms import Bbox
+
+    corners = axes.transData.transform(list(zip(*line, strict=True)))
+    return [
+        Bbox.from_extents(*np.minimum(start, end) - 1, *np.maximum(start, end) + 1)
+        for start, end in pairwise(corners)
+    ]
+
+
+def _covered(box: Bbox, others: Sequence[Bbox]) -> float:
+    """The area that a box shares with others."""
+    from matplotlib.transforms import Bbox
+
+    shared = (Bbox.intersection(box, other) for other in others)
+    return float(sum(both.width * both.height for both in shared if both is not None))
+
+
+def _outside(box: Bbox, frame: Bbox) -> float:
+    """The area of a box that lies outside of a frame."""
+    return float(box.width * box.height) - _covered(box, [frame])
