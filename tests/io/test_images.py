@@ -118,15 +118,16 @@ def test_text_missing_and_empty_files_are_data_errors(tmp_path: Path, read: obje
         read(tmp_path)  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".webp"])
 def test_large_images_open_from_several_threads_without_touching_pillows_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
+    path = tmp_path / f"a{suffix}"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # 2400 pixels are a "bomb" now
-    write_image(tmp_path / "a.png", gradient())
+    Image.fromarray(gradient()).save(path, lossless=True)
+    assert verify_image(path) == (40, 60)
     results: list[np.ndarray] = []
-    threads = [
-        threading.Thread(target=lambda: results.append(read_image(tmp_path / "a.png"))) for _ in range(8)
-    ]
+    threads = [threading.Thread(target=lambda: results.append(read_image(path))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -91,11 +91,26 @@ def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path)
     except Image.DecompressionBombError:
-        pass  # Pillow's limit is lower than ours
-    with _BOMB_LIMIT:  # the limit is a global of Pillow, and images are read from several threads
+        with _without_pillows_limit():
+            return Image.open(path)
+
+
+def load_pixels(image: Image.Image) -> None:
+    """Decode an image that :func:`open_image` let pass: Pillow looks at the size of a TIFF once more."""
+    try:
+        image.load()
+    except Image.DecompressionBombError:
+        with _without_pillows_limit():
+            image.load()
+
+
+@contextmanager
+def _without_pillows_limit() -> Iterator[None]:
+    """Pillow's limit is lower than ours, and a global, while images are read from several threads."""
+    with _BOMB_LIMIT:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            return Image.open(path)
+            yield
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -113,6 +128,7 @@ def read_image(path: str | Path) -> np.ndarray:
     with open_image(path) as image, _damage_explained(path, image):
         if (pixels := _fast_jpeg(Path(path), image)) is not None:
             return pixels
+        load_pixels(image)
         if image.mode.startswith("I;16") or image.mode == "I":
             high = np.asarray(image, np.uint32) >> 8
             grey = np.minimum(high, 255).astype(np.uint8)
@@ -161,7 +177,7 @@ def verify_image(path: str | Path) -> tuple[int, int]:
     with open_image(path) as image, _damage_explained(path, image):
         size = _upright_size(image, image.getexif())
         image.draft(None, (max(image.width // 8, 1), max(image.height // 8, 1)))
-        image.load()
+        load_pixels(image)
         return size
 
 
