@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.io.volumes import canonical_view, label_table, read_volume, write_labels, write_volume
+from pixelwise.io.volumes import (
+    canonical_view,
+    label_table,
+    read_volume,
+    write_labels,
+    write_probabilities,
+    write_volume,
+)
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Volume
 
@@ -89,6 +96,28 @@ def test_planes_of_several_labels_become_a_fourth_axis(tmp_path: Path) -> None:
     write_labels(tmp_path / "mask.nii", volume, LABELS)
     written = np.asarray(nibabel.load(tmp_path / "mask.nii").dataobj)
     assert np.array_equal(written, np.moveaxis(planes, 0, -1))
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_probabilities_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
+    monkeypatch.setattr("pixelwise.io.volumes._PLANES", 2)
+    path = scan_file(tmp_path / f"ct{suffix}")
+    chances = np.random.default_rng(0).random((2, *SHAPE)).astype(np.float16)
+    write_probabilities(tmp_path / f"p{suffix}", read_volume(path), chances)
+    written, scan = nibabel.load(tmp_path / f"p{suffix}"), nibabel.load(path)
+    assert written.shape == (*SHAPE, 2) and written.get_data_dtype() == np.uint16
+    assert np.abs(written.get_fdata() - np.moveaxis(chances, 0, -1)).max() < 1e-5
+    assert np.array_equal(written.affine, scan.affine)
+    assert b"kept" in written.header.extensions[0].content
+    with pytest.raises(UsageError, match=r"p\.npz: volumes are written as"):
+        write_probabilities(tmp_path / "p.npz", read_volume(path), chances)
+
+
+def test_probabilities_of_a_volume_in_memory(tmp_path: Path) -> None:
+    chances = np.random.default_rng(0).random((1, *SHAPE)).astype(np.float32)
+    volume = Volume(np.zeros(SHAPE), np.diag([1.0, 2, 3, 1]))
+    write_probabilities(tmp_path / "p.nii", volume, chances)
+    assert np.abs(nibabel.load(tmp_path / "p.nii").get_fdata()[..., 0] - chances[0]).max() < 1e-5
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))

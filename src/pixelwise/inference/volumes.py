@@ -33,7 +33,7 @@ from pixelwise.inference.ensemble import Ensemble
 from pixelwise.inference.probabilities import probabilities_of
 from pixelwise.inference.segmenter import Predictor, Segmenter
 from pixelwise.inference.tiling import blend_tiles, padded_logits
-from pixelwise.io import atomic_write, explained
+from pixelwise.io import explained
 from pixelwise.io.dicom import Series, read_series
 from pixelwise.io.volumes import (
     Slicing,
@@ -46,6 +46,7 @@ from pixelwise.io.volumes import (
     read_volume,
     slice_image,
     write_labels,
+    write_probabilities,
 )
 from pixelwise.kernels.upsample import upsample_logits
 from pixelwise.labels import LabelMap
@@ -121,7 +122,7 @@ def label_volume(
     window
         Models of images only: intensities that become 0 and 255, in the place of the bundle's.
     probabilities
-        Also write this ``.npz`` file: ``probabilities``, float16, classes × X × Y × Z.
+        Also write this ``.nii.gz`` or ``.nii`` file: X×Y×Z×classes (one plane of a binary model), 0 to 1.
     progress
         Called with slices (or rows of patches) done and their total.
 
@@ -167,8 +168,7 @@ def label_volume(
             job.label_slices(axes, window, store)
         if chances is not None:
             assert store is not None
-            with atomic_write(chances) as temporary:
-                np.savez_compressed(temporary, probabilities=store)
+            write_probabilities(chances, volume, store)
         labelled = replace(volume, mask=job.mask)
         report = _report(labelled, segmenter.labels)
         write_labels(target, labelled, segmenter.labels)
@@ -384,11 +384,16 @@ def _check_options(manifest: Manifest, axes: str | None, window: Window | None) 
 
 
 def _check_targets(source: str | Path | Series, target: Path, probabilities: Path | None) -> None:
-    check_suffix(target)
-    if not isinstance(source, Series) and target.resolve() == Path(source).resolve():
-        raise UsageError(f"{target}: the result would overwrite its source; choose another name or folder")
-    if probabilities is not None and probabilities.suffix != ".npz":
-        raise UsageError(f"{probabilities}: probabilities are written as .npz; choose this suffix")
+    taken = set() if isinstance(source, Series) else {Path(source).resolve()}
+    for path in (target, probabilities):
+        if path is None:
+            continue
+        check_suffix(path)
+        if path.resolve() in taken:
+            raise UsageError(
+                f"{path}: the result would overwrite its source or another result; choose another name"
+            )
+        taken.add(path.resolve())
 
 
 def _open(source: str | Path | Series) -> Volume:

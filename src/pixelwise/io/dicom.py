@@ -14,6 +14,7 @@ unevenly spaced, mixed sizes or orientations, and compressed pixels that no inst
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from collections import defaultdict
@@ -93,10 +94,13 @@ def is_dicom_series(folder: str | Path) -> bool:
 
     Needs no pydicom, so that its absence can be told.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         return False
-    return any(_has_mark(path) for path in _files_of(folder) if _may_be_dicom(path))
+    with os.scandir(folder) as entries:  # the name first: it costs least, and most files are others
+        return any(
+            _may_be_dicom(Path(entry.name)) and entry.is_file() and _has_mark(Path(entry.path))
+            for entry in entries
+        )
 
 
 def find_series(folder: str | Path) -> list[Series]:
@@ -173,10 +177,6 @@ def _has_mark(path: Path) -> bool:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
 
 
-def _files_of(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_file())
-
-
 def _dicom_files(paths: Sequence[Path]) -> list[Path]:
     """Those with the mark; where there are some, one that is only called DICOM may be a lost slice."""
     candidates = [path for path in paths if _may_be_dicom(path)]
@@ -246,7 +246,8 @@ def _file_name(series: Series) -> str:
 def _only_series(folder: Path) -> Series:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; a DICOM series is named by the folder of its files")
-    found = _series_in(folder, "", _files_of(folder))
+    files = sorted(path for path in folder.iterdir() if _may_be_dicom(path) and path.is_file())
+    found = _series_in(folder, "", files)
     if not found:
         raise DataError(f"{folder}: no DICOM image in this folder; expected one file per slice")
     if len(found) > 1:

@@ -13,15 +13,16 @@ instead of float64.
 from __future__ import annotations
 
 import gzip
+import html
 import math
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from xml.sax.saxutils import escape
 
 import numpy as np
 
@@ -35,6 +36,9 @@ VOLUME_SUFFIXES = (".nii", ".nii.gz")
 
 Window = tuple[float, float]
 """The intensities that become black and white."""
+
+_STEPS = 65535  # of stored probabilities
+_PLANES = 32  # of probabilities that are written at once
 
 _COMPRESSION = 6  # gzip's default: 9 takes several times as long for one percent
 
@@ -319,6 +323,47 @@ def write_labels(path: str | Path, volume: Volume, labels: LabelMap) -> None:
     _write_image(path, image)
 
 
+def write_probabilities(path: str | Path, volume: Volume, chances: np.ndarray) -> None:
+    """Write probabilities as NIfTI on the grid of a volume, with the classes along a fourth axis; atomically.
+
+    They are stored as 16-bit integers with a scale, so that readers see 0 to 1 in steps of 1/65535.
+
+    Parameters
+    ----------
+    path
+        ``.nii.gz`` or ``.nii``.
+    volume
+        The volume whose grid it is.
+    chances
+        K×X×Y×Z floats from 0 to 1; they may be mapped, and are read in parts.
+
+    Raises
+    ------
+    UsageError
+        The suffix is not ``.nii`` or ``.nii.gz``.
+    PixelwiseError
+        The file cannot be written.
+    """
+    path = Path(path)
+    check_suffix(path)
+    meta = dict(volume.meta)
+    if (given := meta.get("header")) is not None:
+        meta["header"] = given.copy()
+        meta["header"].set_slope_inter(1, 0)
+    unread = np.broadcast_to(np.uint16(0), (*chances.shape[1:], len(chances)))  # takes no memory
+    header = _as_image(path, replace(volume, array=unread, meta=meta)).header
+    header["cal_min"], header["cal_max"] = 0, 1
+    header.set_intent("none")
+    header.set_slope_inter(1 / _STEPS, 0)
+    with _writing(path) as file:
+        header.write_to(file)
+        file.write(bytes(header.get_data_offset() - file.tell()))
+        for plane in chances:
+            for start in range(0, plane.shape[2], _PLANES):
+                part = np.rint(plane[:, :, start : start + _PLANES].astype(np.float32) * _STEPS)
+                file.write(part.astype(header.get_data_dtype()).tobytes(order="F"))
+
+
 def check_suffix(path: Path) -> None:
     """Raise UsageError unless volumes can be written under this name."""
     if not path.name.lower().endswith(VOLUME_SUFFIXES):
@@ -326,13 +371,20 @@ def check_suffix(path: Path) -> None:
 
 
 def _write_image(path: Path, image: Any) -> None:
+    with _writing(path) as file:
+        image.to_stream(file)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[Any]:
+    """A stream into a file that is there whole or not at all, compressed if its name says so."""
     with atomic_write(path) as temporary, temporary.open("wb") as file:
         if path.suffix.lower() == ".gz":
             # Neither name nor time in it: equal volumes give equal files.
             with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as packed:
-                image.to_stream(packed)
+                yield packed
         else:
-            image.to_stream(file)
+            yield file
 
 
 def label_table(path: str | Path) -> dict[int, str]:
@@ -371,9 +423,8 @@ def _label_extension(labels: LabelMap) -> Any:
     rows = []
     for index, (name, colour) in enumerate(zip(labels.names, labels.colours, strict=True)):
         red, green, blue = (f"{part / 255:.4g}" for part in colour)
-        rows.append(
-            f'<Label Key="{index}" Red="{red}" Green="{green}" Blue="{blue}" Alpha="1">{escape(name)}</Label>'
-        )
+        shown = f'Red="{red}" Green="{green}" Blue="{blue}" Alpha="1"'
+        rows.append(f'<Label Key="{index}" {shown}>{html.escape(name)}</Label>')
     text = (
         '<?xml version="1.0" encoding="UTF-8"?><CaretExtension><VolumeInformation Index="0"><LabelTable>'
         f"{''.join(rows)}</LabelTable><VolumeType>Label</VolumeType></VolumeInformation></CaretExtension>"
