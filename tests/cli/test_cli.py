@@ -200,7 +200,7 @@ def test_predict_files_globs_and_a_video(pixelwise, photos, run, tmp_path):
         (["nothing.jpg"], 3, "no such file or folder"),
         (["{photos}", "--engine", "tensorrt"], 2, "unknown engine 'tensorrt'"),
         (["{photos}", "--tile", "big"], 2, "expected WIDTHxHEIGHT"),
-        (["{empty}"], 3, "no images in this folder"),
+        (["{empty}"], 3, "nothing to label in this folder"),
         (["{photos}", "--scale", "huge"], 2, "unknown scale 'huge'"),
     ],
 )

@@ -5,22 +5,17 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, NoReturn
 
 import typer
 
 from pixelwise import __version__
-from pixelwise.cli import check, convert, datasets, demo, evaluate, models, predict, train
 from pixelwise.errors import PixelwiseError
 
-app = typer.Typer(
-    name="pixelwise",
-    help="Label every pixel of an image, every frame of a video, every point of a cloud.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+VERBS = ("demo", "check", "convert", "datasets", "models", "train", "evaluate", "predict", "benchmark")
+"""The verbs in the order of the help text; each is a module of this package with a ``command``."""
 
 
 def _version(wanted: bool) -> None:
@@ -29,7 +24,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit()
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
@@ -38,14 +32,29 @@ def _options(
     pass
 
 
-for verb in (demo, check, convert, datasets, models, train, evaluate, predict):
-    app.command(name=verb.__name__.rsplit(".", 1)[-1])(verb.command)
+def build_app(arguments: Sequence[str]) -> typer.Typer:
+    """The command line for these arguments: the verb that they begin with, or else all verbs.
+
+    Importing all of them would take as long as labelling a few photos.
+    """
+    app = typer.Typer(
+        name="pixelwise",
+        help="Label every pixel of an image, every frame of a video, every point of a cloud.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    app.callback()(_options)
+    for verb in arguments[:1] if arguments[:1] and arguments[0] in VERBS else VERBS:
+        app.command(name=verb)(import_module(f"pixelwise.cli.{verb}").command)
+    return app
 
 
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 usage, 3 bad data."""
     try:
-        app()
+        build_app(sys.argv[1:])()
     except PixelwiseError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as stop:

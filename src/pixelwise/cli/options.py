@@ -122,3 +122,26 @@ def parse_size(text: str | None, option: str) -> tuple[int, int] | None:
     if not (separator and width.isdigit() and height.isdigit()):
         raise UsageError(f"{option} {text}: expected WIDTHxHEIGHT, such as 512x512")
     return int(height), int(width)
+
+
+def parse_bands(text: str | None) -> list[int] | None:
+    """``"4,3,2"`` to ``[4, 3, 2]``."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdigit() and int(part) > 0 for part in parts):
+        raise UsageError(f"--bands {text}: expected numbers from 1 on with commas between, such as 4,3,2")
+    return [int(part) for part in parts]
+
+
+def parse_window(text: str | None) -> tuple[float, float] | None:
+    """``"-160:240"`` to (low, high)."""
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low = high = 0.0
+    if not low < high:
+        raise UsageError(f"--window {text}: expected LOW:HIGH, such as -160:240")
+    return low, high

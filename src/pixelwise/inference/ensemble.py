@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -63,6 +64,11 @@ class Ensemble(Predictor):
     def engine(self) -> Engine:
         """The first member's; all have been made by the same rules."""
         return self.members[0].engine
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Those of all members; see :attr:`Segmenter.settings`."""
+        return {"members": [member.settings for member in self.members]}
 
     def predict(self, image: Source, probabilities: bool = False, tta: str | None = None) -> Segmentation:
         """Label every pixel of one image; see :meth:`Segmenter.predict`."""

@@ -6,8 +6,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 
@@ -22,13 +23,14 @@ _MOST_THREADS = 8  # more would only hold more images: no network is faster than
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+File = TypeVar("File", bound=PathLike[str])
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of one file: ``error`` is None when its result was written."""
+class Outcome(Generic[File]):
+    """What became of one file, as it was given: ``error`` is None when its result was written."""
 
-    path: Path
+    path: File
     error: str | None = None
 
 
@@ -58,10 +60,10 @@ def read_ahead(
 
 def predict_files(
     segmenter: Predictor,
-    paths: Iterable[Path],
-    write: Callable[[Path, Segmentation], None],
+    paths: Iterable[File],
+    write: Callable[[File, Segmentation], None],
     probabilities: bool = False,
-) -> Iterator[Outcome]:
+) -> Iterator[Outcome[File]]:
     """Label image files and hand each result to ``write(path, segmentation)``; outcomes come in order.
 
     Half of the cores decode and half of them write, while the network, which has threads of its own, runs in
@@ -72,17 +74,17 @@ def predict_files(
     writing (no space, no permission) would hit every file, so it is raised.
     """
 
-    def read(path: Path) -> tuple[Path, np.ndarray | DataError]:
+    def read(path: File) -> tuple[File, np.ndarray | DataError]:
         try:
-            return path, segmenter.pixels(path)
+            return path, segmenter.pixels(Path(path))
         except DataError as error:
             return path, error
 
-    def predict(pair: tuple[Path, np.ndarray | DataError]) -> tuple[Path, Segmentation | DataError]:
+    def predict(pair: tuple[File, np.ndarray | DataError]) -> tuple[File, Segmentation | DataError]:
         path, pixels = pair
         return path, pixels if isinstance(pixels, DataError) else segmenter.predict(pixels, probabilities)
 
-    def finish(pair: tuple[Path, Segmentation | DataError]) -> Outcome:
+    def finish(pair: tuple[File, Segmentation | DataError]) -> Outcome[File]:
         path, result = pair
         if isinstance(result, DataError):
             return Outcome(path, str(result))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
 
 
 def probabilities_of(logits: np.ndarray, head: str) -> np.ndarray:
@@ -13,11 +12,17 @@ def probabilities_of(logits: np.ndarray, head: str) -> np.ndarray:
     [0.25, 0.25, 0.25, 0.25]
     """
     if head != "softmax":
-        chances: np.ndarray = expit(logits)
-        return chances
+        return _sigmoid(logits)
     exponentials = np.exp(logits - logits.max(axis=0))
     exponentials /= exponentials.sum(axis=0)
     return exponentials
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    from scipy.special import expit  # only now: with its import, one photo would take a tenth longer
+
+    chances: np.ndarray = expit(logits)
+    return chances
 
 
 class ProbabilityMean:
@@ -37,7 +42,7 @@ class ProbabilityMean:
         """Take in K×H×W logits of one more pass."""
         parts = [probabilities_of(logits, self.head)]
         if self.head != "softmax":
-            parts.append(expit(-logits))  # 1 - p loses all its digits where p is nearly 1
+            parts.append(_sigmoid(-logits))  # 1 - p loses all its digits where p is nearly 1
         if self.count == 0:
             self._sums = parts
         else:

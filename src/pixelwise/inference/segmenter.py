@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -108,6 +109,11 @@ class Predictor(ABC):
     def engine(self) -> Engine:
         """What runs the network."""
 
+    @property
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """What else decides about its predictions: JSON values by name."""
+
     @abstractmethod
     def predict(self, image: Source, probabilities: bool = False, tta: str | None = None) -> Segmentation:
         """Label every pixel of one image; ``tta`` overrides the model's own test-time augmentation."""
@@ -179,6 +185,8 @@ class Segmenter(Predictor):
                 f"test-time augmentation is for images, but '{bundle.manifest.name}' labels volumes"
             )
         self.bundle = bundle
+        # The engine starts in native code; meanwhile Python can load the kernel that decides between classes.
+        Thread(target=_load_kernel, name="load kernel", daemon=True).start()
         self._engine: Engine = create_engine(bundle, engine, precision, device)
         self.scale = scale
         self.tile = tile
@@ -209,6 +217,13 @@ class Segmenter(Predictor):
     def engine(self) -> Engine:
         """What runs the network."""
         return self._engine
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Engine, precision, scale, tile and test-time augmentation: JSON values by name."""
+        tile = None if self.tile is None else list(self.tile)
+        how = {"engine": self.engine.name, "precision": self.engine.precision}
+        return {**how, "scale": self.scale, "tile": tile, "tta": self.views.text}
 
     def predict(self, image: Source, probabilities: bool = False, tta: str | None = None) -> Segmentation:
         """Label every pixel of one image.
@@ -353,6 +368,10 @@ class Segmenter(Predictor):
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
         return upsample_argmax(np.ascontiguousarray(logits), (size[0], size[1])).astype(self.labels.dtype)
+
+
+def _load_kernel() -> None:
+    upsample_argmax(np.zeros((2, 1, 1), np.float32), (1, 1))
 
 
 def segmentation_from(

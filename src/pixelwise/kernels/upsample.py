@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
-from numba import njit
 
 _PIXELS_WORTH_A_THREAD = 1 << 19
 
@@ -39,6 +38,9 @@ def upsample_argmax(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     >>> upsample_argmax(np.array([[[1, 0]], [[0, 1]]], np.float32), (1, 4))
     array([[0, 0, 1, 1]], dtype=uint8)
     """
+    # Only now: loading numba and the kernel takes 0.3 s, which a Segmenter does while its engine starts.
+    from pixelwise.kernels.argmax_rows import argmax_rows
+
     logits = np.ascontiguousarray(logits, np.float32)
     if len(logits) == 1:
         logits = np.concatenate([np.zeros_like(logits), logits])
@@ -51,7 +53,7 @@ def upsample_argmax(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     with ThreadPoolExecutor(threads) as pool:
         list(
             pool.map(
-                lambda start, stop: _argmax_rows(logits, *rows, *columns, start, stop, labels),
+                lambda start, stop: argmax_rows(logits, *rows, *columns, start, stop, labels),
                 edges[:-1],
                 edges[1:],
             )
@@ -90,35 +92,3 @@ def _taps(out_length: int, in_length: int) -> tuple[np.ndarray, np.ndarray, np.n
     position = ((np.arange(out_length) + 0.5) * (in_length / out_length) - 0.5).clip(0, in_length - 1)
     first = position.astype(np.int64)
     return first, np.minimum(first + 1, in_length - 1), (position - first).astype(np.float32)
-
-
-@njit(cache=True, nogil=True)
-def _argmax_rows(  # type: ignore[no-untyped-def]
-    logits, row_first, row_second, row_weight, column_first, column_second, column_weight, start, stop, labels
-):
-    classes, _, width = logits.shape
-    row = np.empty((classes, width), np.float32)
-    best = np.empty(width, np.float32)
-    leader = np.empty(width, np.int32)
-    for y in range(start, stop):
-        top, bottom, weight = row_first[y], row_second[y], row_weight[y]
-        best[:] = -np.inf
-        leader[:] = 0
-        for k in range(classes):
-            for x in range(width):
-                value = logits[k, top, x] + weight * (logits[k, bottom, x] - logits[k, top, x])
-                row[k, x] = value
-                if value > best[x]:
-                    best[x] = value
-                    leader[x] = k
-        for x in range(labels.shape[1]):
-            left, right = column_first[x], column_second[x]
-            if leader[left] == leader[right]:
-                labels[y, x] = leader[left]
-                continue
-            label, highest = 0, np.float32(-np.inf)
-            for k in range(classes):
-                value = row[k, left] + column_weight[x] * (row[k, right] - row[k, left])
-                if value > highest:
-                    label, highest = k, value
-            labels[y, x] = label
