@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import re
 import shutil
 import tempfile
 import warnings
@@ -217,12 +218,23 @@ def _to_onnx(graph: ExportGraph) -> onnx.ModelProto:
                 verbose=False,
             )
     except Exception as error:
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
         raise PixelwiseError(
-            f"{_architecture(graph.network)} cannot be exported to ONNX: {reason}"
+            f"{_architecture(graph.network)} cannot be exported to ONNX: {_why_not(error)}"
         ) from error
     assert program is not None
     return program.model_proto
+
+
+def _why_not(error: BaseException) -> str:
+    """One sentence about a failed export: the operator that ONNX lacks, or what else torch says."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if found := re.search(r"No ONNX function found for <OpOverload\(op='([^']+)'", str(cause)):
+            return (
+                f"it uses the operator {found[1]}, which ONNX does not have; write that step with other ones"
+            )
+        cause = cause.__cause__
+    return str(error.__cause__ or error).strip().splitlines()[0]
 
 
 def _point_into_weights(model: onnx.ModelProto, weights: dict[str, np.ndarray]) -> bytes:
