@@ -1,4 +1,4 @@
-"""The command line as a user types it: through the installed entry point's ``main``, in this process."""
+"""The command line as a user types it."""
 
 import json
 import shutil
@@ -9,39 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelwise.cli.main import main
+from pixelwise.cli.main import VERBS
 from tests.conftest import draw_shapes
-
-
-@pytest.fixture
-def pixelwise(monkeypatch, capsys):
-    """Call a verb; gives (exit code, stdout, stderr)."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pixelwise", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def photos(tmp_path):
-    """Five pictures in two sub-folders, of three sizes."""
-    folder = tmp_path / "photos"
-    for number, size in enumerate([(64, 80), (64, 80), (50, 33), (120, 160), (64, 80)]):
-        target = folder / ("a" if number < 3 else "b/c") / f"{number}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(draw_shapes(number, size)[0]).save(target)
-    return folder
-
-
-VERBS = ["demo", "check", "convert", "datasets", "models", "train", "evaluate", "predict"]
 
 
 @pytest.mark.parametrize("verb", VERBS)
