@@ -6,12 +6,13 @@ import tifffile
 
 from pixelwise.errors import DataError, UsageError
 from pixelwise.inference import Ensemble, rasters
-from pixelwise.inference.rasters import label_raster
+from pixelwise.inference.rasters import label_raster, write_polygons
 from pixelwise.inference.tiling import TileGrid, blend_pieces, blend_tiles, gaussian_window
 from tests.inference.fakes import by_colour, by_place, fake_segmenter
 from tests.io.test_rasters import write_raster
 
 rasterio = pytest.importorskip("rasterio")
+pytest.importorskip("rasterio.features")
 
 # The nearest pixels of a tile decide as well, so that a shift or a seam would show.
 NATIVE = {"scale": "native", "tile": (64, 96)}
@@ -184,6 +185,61 @@ class TestWithoutData:
         path = write_raster(tmp_path / "a.tif", pixels, nodata=0)
         assert label_raster(segmenter, path, tmp_path / "o.tif").without_data == 4 * 13
         assert (read(tmp_path / "o.tif")[5:9, 7:20] == 255).all()
+
+
+class TestPolygons:
+    def test_wrong_targets_are_known_before_the_work(self, monkeypatch, tmp_path):
+        segmenter = fake_segmenter(monkeypatch, **NATIVE)
+        path = write_raster(tmp_path / "a.tif", picture())
+        with pytest.raises(UsageError, match=r"polygons are written to .gpkg or .geojson, found '.shp'"):
+            label_raster(segmenter, path, tmp_path / "o.tif", polygons=tmp_path / "o.shp")
+        tifffile.imwrite(tmp_path / "plain.tif", picture())
+        with pytest.raises(UsageError, match="GeoJSON needs longitude and latitude"):
+            label_raster(
+                segmenter, tmp_path / "plain.tif", tmp_path / "o.tif", polygons=tmp_path / "o.geojson"
+            )
+        assert segmenter.engine.sizes == []
+
+    @pytest.mark.parametrize("name", ["o.gpkg", "o.geojson"])
+    def test_they_cover_their_pixels_across_strips(self, monkeypatch, tmp_path, name):
+        raw = pytest.importorskip("pyogrio.raw")
+        monkeypatch.setattr(rasters, "_TRACED", 410 * 30)
+        small = np.random.default_rng(0).integers(1, 255, (10, 14, 3)).astype(np.uint8)
+        pixels = np.kron(small, np.ones((30, 30, 1), np.uint8))[:300, :410]
+        pixels[:50, :50] = 0
+        path = write_raster(tmp_path / "a.tif", pixels, nodata=0)
+        report = label_raster(
+            fake_segmenter(monkeypatch, **NATIVE), path, tmp_path / "o.tif", polygons=tmp_path / name
+        )
+        meta, _, geometry, columns = raw.read(tmp_path / name)
+        values = dict(zip(meta["fields"], columns, strict=True))
+        for label, count in report.pixels.items():
+            of_class = values["class"] == label
+            assert values["pixels"][of_class].sum() == count > 0
+            assert values["area"][of_class].sum() == count / 4
+        if name == "o.gpkg":
+            with rasterio.open(tmp_path / "o.tif") as file:
+                place = file.transform
+            shapes = [_shape(wkb) for wkb in geometry]
+            drawn = rasterio.features.rasterize(
+                zip(shapes, values["class_id"].tolist(), strict=True), (300, 410), 255, transform=place
+            )
+            np.testing.assert_array_equal(drawn, read(tmp_path / "o.tif"))
+
+    def test_a_raster_of_something_else(self, tmp_path):
+        path = write_raster(tmp_path / "a.tif", picture())
+        with pytest.raises(DataError, match="a.tif: not a raster of classes"):
+            write_polygons(path, tmp_path / "o.gpkg")
+
+
+def _shape(wkb: bytes) -> dict:
+    """OGC well-known binary of a polygon as GeoJSON has it."""
+    count, at, rings = int.from_bytes(wkb[5:9], "little"), 9, []
+    for _ in range(count):
+        corners = int.from_bytes(wkb[at : at + 4], "little")
+        rings.append(np.frombuffer(wkb, "<f8", 2 * corners, at + 4).reshape(-1, 2).tolist())
+        at += 4 + 16 * corners
+    return {"type": "Polygon", "coordinates": rings}
 
 
 def test_areas_are_in_the_units_of_the_map(monkeypatch, tmp_path):

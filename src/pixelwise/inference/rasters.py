@@ -23,11 +23,21 @@ from pixelwise.inference.pipeline import read_ahead
 from pixelwise.inference.segmenter import Predictor, Segmenter
 from pixelwise.inference.tiling import SMALLEST, TileGrid, Weights, blend_pieces, tile_window
 from pixelwise.inference.tta import average_views
-from pixelwise.io.rasters import BLOCK, ClassWriter, Raster, create_class_raster, open_raster
+from pixelwise.io.rasters import (
+    BLOCK,
+    ClassWriter,
+    Raster,
+    create_class_raster,
+    open_class_raster,
+    open_raster,
+)
+from pixelwise.io.vectors import Polygon, check_vector_target, write_vectors
+from pixelwise.kernels.regions import Region, trace_regions
 from pixelwise.kernels.upsample import upsample_argmax
 from pixelwise.labels import LabelMap
 
 _MEMORY = 512 << 20  # bytes for the pixels and shared logits of one strip
+_TRACED = 4 << 20  # pixels that are traced at once
 _LARGEST_SHRUNK = 2048 * 2048  # px; larger rasters lose too much when a model looks at them whole
 
 
@@ -102,6 +112,7 @@ def label_raster(
     batch: int = 1,
     bands: Sequence[int] | None = None,
     value_range: tuple[float, float] | None = None,
+    polygons: str | Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> RasterReport:
     """Label every pixel of a raster, in bounded memory, as a GeoTIFF of class ids in the same place.
@@ -122,6 +133,8 @@ def label_raster(
         Tiles that the network sees at once. More than one may help on a GPU and changes logits by rounding.
     bands, value_range
         What of the raster the model gets; see :func:`~pixelwise.io.rasters.open_raster`.
+    polygons
+        Also write the outlines of the classes' regions here, as :func:`write_polygons` does.
     progress
         Called with the number of tiles done and of all tiles.
 
@@ -155,6 +168,8 @@ def label_raster(
         ThreadPoolExecutor(1) as reader,  # ends before the raster is closed
     ):
         size = (raster.height, raster.width)
+        if polygons is not None:
+            check_vector_target(polygons, raster.dataset.crs)
         _check_scale(segmenter, source, *size)
         tile = None if segmenter._working_size(*size) != size else segmenter._tile_for(*size)
         grid = TileGrid.spread(size, tile or size, overlap)
@@ -165,7 +180,57 @@ def label_raster(
                 job.label_whole()
             else:
                 job.label_tiles(grid, window)
-        return job.report()
+    if polygons is not None:
+        write_polygons(target, polygons)
+    return job.report()
+
+
+def write_polygons(raster: str | Path, target: str | Path) -> int:
+    """Write the regions of a class raster as polygons with holes, in bounded memory.
+
+    A region is a set of pixels of one class that are connected along their sides; nothing is cut at borders
+    of blocks or tiles. Outlines follow the pixels' edges, in the raster's coordinates (pixels, where it has
+    none). Pixels without data belong to no region.
+
+    Parameters
+    ----------
+    raster
+        As :func:`label_raster` writes it.
+    target
+        ``.gpkg``, or ``.geojson`` in longitude and latitude.
+
+    Returns
+    -------
+    How many polygons there are; each has ``class``, ``class_id``, ``pixels``, and ``area`` in square units
+    when the CRS is projected.
+
+    Raises
+    ------
+    DataError
+        It is no raster of classes, or cannot be read.
+    UsageError
+        Another suffix, or GeoJSON of a raster without CRS.
+    MissingExtraError
+        rasterio or pyogrio is not installed.
+    """
+    with open_class_raster(raster) as classes:
+        height, width = classes.height, classes.width
+        rows = max(1, _TRACED // width)
+        strips = (classes.read(top, 0, min(rows, height - top), width) for top in range(0, height, rows))
+        names, area = classes.labels.names, classes.pixel_area
+
+        def polygon(region: Region) -> Polygon:
+            number, pixels = region.class_id, region.pixels
+            values = {"class": names[number], "class_id": number, "pixels": pixels}
+            if area is not None:
+                values["area"] = pixels * area[0]
+            return Polygon([classes.places(ring) for ring in region.rings], values)
+
+        fields: dict[str, type] = {"class": str, "class_id": int, "pixels": int}
+        if area is not None:
+            fields["area"] = float
+        regions = trace_regions(strips, width, classes.labels.ignore)
+        return write_vectors(target, map(polygon, regions), fields, classes.crs)
 
 
 class _Job:

@@ -94,11 +94,7 @@ class Raster:
     @property
     def pixel_area(self) -> tuple[float, str] | None:
         """The area of a pixel and the square's unit, when the coordinates are lengths; else None."""
-        crs = self.dataset.crs
-        if crs is None or not crs.is_projected:
-            return None
-        unit = {"metre": "m²", "meter": "m²"}.get(crs.linear_units, f"square {crs.linear_units}")
-        return abs(self.dataset.transform.determinant), unit
+        return _pixel_area(self.dataset)
 
     @property
     def _has_mask(self) -> bool:
@@ -193,9 +189,25 @@ class ClassRaster:
     height: int
     width: int
     labels: LabelMap
-    crs: Any
-    transform: Any
     dataset: Any = field(repr=False)
+
+    @property
+    def crs(self) -> Any:
+        """The CRS as rasterio has it, or None."""
+        return self.dataset.crs
+
+    @property
+    def pixel_area(self) -> tuple[float, str] | None:
+        """As :attr:`Raster.pixel_area`."""
+        return _pixel_area(self.dataset)
+
+    def places(self, corners: np.ndarray) -> np.ndarray:
+        """N×2 (x, y) corners of pixels, from the top left, as float64 coordinates of the CRS."""
+        across, down = corners[:, 0].astype(np.float64), corners[:, 1].astype(np.float64)
+        turn = self.dataset.transform
+        return np.column_stack(
+            (turn.a * across + turn.b * down + turn.c, turn.d * across + turn.e * down + turn.f)
+        )
 
     def read(self, top: int, left: int, height: int, width: int) -> np.ndarray:
         """height×width class ids of a window."""
@@ -224,8 +236,7 @@ def open_class_raster(path: str | Path) -> Iterator[ClassRaster]:
                 f"{path}: not a raster of classes (it has no tag {_LABELS_TAG}); predict it first"
             )
         labels = LabelMap.from_dict(json.loads(dataset.tags()[_LABELS_TAG]))
-        size = (dataset.height, dataset.width)
-        yield ClassRaster(path, *size, labels, dataset.crs, dataset.transform, dataset)
+        yield ClassRaster(path, dataset.height, dataset.width, labels, dataset)
 
 
 class ClassWriter:
@@ -290,6 +301,13 @@ def create_class_raster(target: str | Path, like: Raster, labels: LabelMap) -> I
             factors = _overview_factors(like.height, like.width)
             if factors:
                 finished.build_overviews(factors, rasterio.enums.Resampling.mode)
+
+
+def _pixel_area(dataset: Any) -> tuple[float, str] | None:
+    if dataset.crs is None or not dataset.crs.is_projected:
+        return None
+    unit = dataset.crs.linear_units
+    return abs(dataset.transform.determinant), "m²" if unit in ("metre", "meter") else f"square {unit}"
 
 
 def _colour_table(labels: LabelMap) -> dict[int, tuple[int, ...]]:
