@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import pixelwise as pw
 from pixelwise.bundles import Bundle, WorkingScale
 from pixelwise.bundles.manifest import VolumeReading
 from pixelwise.data.formats import nifti
+from pixelwise.data.synthetic import volume_dataset
 from pixelwise.errors import DataError, UsageError
 from pixelwise.inference import Ensemble, Segmenter
 from pixelwise.inference import volumes as runner
@@ -494,3 +496,25 @@ def test_units_of_the_header_count(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     report = label_volume(segmenter_of(monkeypatch, axial()), tmp_path / "a.nii", tmp_path / "b.nii")
     assert report.spacing == pytest.approx((0.5, 0.5, 4))
     assert report.millilitres["bone"] == pytest.approx(report.voxels["bone"] / 1000)
+
+
+# From training to file
+
+
+def test_a_model_trained_on_slices_and_their_neighbours_labels_volumes_alike(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for number, volume in enumerate(volume_dataset(2, size=(24, 20, 16), splits={"train": 1, "val": 1})):
+        folder = tmp_path / "data" / ("train", "val")[number]
+        save(folder / "images" / "ct.nii.gz", volume.array, LPS)
+        save(folder / "masks" / "ct.nii.gz", volume.mask, LPS)
+    options: dict[str, Any] = {"as_slices": True, "window": (-150, 240), "neighbours": 1, "axis": 1}
+    data = pw.read(tmp_path / "data", "nifti", labels=["background", "liver", "tumour"], **options)
+    tiny: dict[str, Any] = {"arch": "unet", "variant": "paper", "options": {"width": 0.0625}}
+    settings = {"size": "32x32", "batch": 2, "max_steps": 2, "precision": "fp32", "workers": 1}
+    run = pw.train(data, out=tmp_path / "run", **tiny, **settings)
+    segmenter = pw.load(run.path)
+    assert segmenter.bundle.manifest.volumes == VolumeReading(axis=1, window=(-150, 240), neighbours=1)
+    label_volume(segmenter, tmp_path / "data" / "val" / "images" / "ct.nii.gz", tmp_path / "mask.nii.gz")
+    for number, sample in enumerate(data.select("val")):
+        plane = read_slice(tmp_path / "mask.nii.gz", number, axis=1, canonical=True)
+        assert np.array_equal(plane.T[::-1], segmenter.predict(sample.image).mask)
