@@ -37,7 +37,7 @@ from pixelwise.kernels.upsample import upsample_argmax
 from pixelwise.labels import LabelMap
 
 _MEMORY = 512 << 20  # bytes for the pixels and shared logits of one strip
-_TRACED = 4 << 20  # pixels that are traced at once
+_TRACED = 1 << 20  # pixels that are traced at once; of pure noise, each may need 400 bytes
 _LARGEST_SHRUNK = 2048 * 2048  # px; larger rasters lose too much when a model looks at them whole
 
 

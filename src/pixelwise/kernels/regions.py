@@ -100,8 +100,8 @@ class _Tracer:
         self._join(vertices, ends, owners, crossings, rings)
         still_open = np.zeros(len(areas), bool)
         still_open[regions[-1][regions[-1] >= 0]] = True
-        for number in np.flatnonzero(~still_open):
-            found = [part for ring in rings.pop(int(number)) for part in _cut_at_touches(ring)]
+        for number in np.flatnonzero(~still_open).tolist():
+            found = [part for ring in rings.pop(number) for part in _cut_at_touches(ring)]
             outer = next(position for position, ring in enumerate(found) if _signed_area(ring) > 0)
             found.insert(0, found.pop(outer))
             yield Region(int(classes[number]), int(areas[number]), found)
@@ -337,7 +337,7 @@ def _signed_area(ring):  # type: ignore[no-untyped-def]
     total = 0
     previous = len(ring) - 1
     for current in range(len(ring)):
-        total += np.int64(ring[previous, 0]) * np.int64(ring[current, 1])
-        total -= np.int64(ring[current, 0]) * np.int64(ring[previous, 1])
+        total += int(ring[previous, 0]) * int(ring[current, 1])
+        total -= int(ring[current, 0]) * int(ring[previous, 1])
         previous = current
     return total
