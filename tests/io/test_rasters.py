@@ -79,12 +79,16 @@ class TestBadInput:
 
     def test_fewer_bands_than_the_model_takes(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "grey.tif", noise(channels=1))
-        with pytest.raises(DataError, match=r"grey.tif: has 1 band, but the model takes 3; .*such as 1,1,1"):
+        with pytest.raises(
+            DataError, match=r"grey.tif: has 1 band, but the model takes 3; .*such as --bands 1,1,1"
+        ):
             open_raster(path, 3).__enter__()
 
     def test_more_bands_than_the_model_takes_need_a_choice(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "many.tif", noise(channels=5), photometric="minisblack")
-        with pytest.raises(DataError, match=r"many.tif: has 5 bands .*the model takes 3; say which"):
+        with pytest.raises(
+            DataError, match=r"many.tif: has 5 bands .*the model takes 3; say which .*--bands 1,2,3"
+        ):
             open_raster(path, 3).__enter__()
 
     @pytest.mark.parametrize("bands", [(1, 2), (1, 2, 6), (0, 1, 2)])

@@ -374,11 +374,11 @@ def _choose_bands(path: Path, dataset: Any, channels: int, bands: Sequence[int] 
     if count < channels:
         raise DataError(
             f"{path}: has {count} {plural}, but the model takes {channels}; "
-            f"say which to take, one perhaps several times, such as {example}"
+            f"say which to take, one perhaps several times, such as --bands {example}"
         )
     raise DataError(
         f"{path}: has {count} {plural} ({', '.join(names)}), but the model takes {channels}; "
-        f"say which of them to take, such as bands {example}"
+        f"say which of them to take, such as --bands {example}"
     )
 
 
@@ -395,7 +395,7 @@ def _check_values(
     elif kinds != ["uint8"]:
         raise DataError(
             f"{path}: has {kinds[-1]} values ({_values_found(path, dataset, bands)}), but the model takes "
-            "bytes; give the value range that becomes 0 to 255"
+            "bytes; give the value range that becomes 0 to 255, such as --window 0:3000"
         )
 
 
