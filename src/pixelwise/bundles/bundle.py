@@ -1,8 +1,9 @@
-"""Reading and writing bundles: ``bundle.json``, ``graph.onnx`` and ``model.safetensors``.
+"""Reading and writing bundles: ``bundle.json``, ``graph.onnx``, ``model.safetensors``, ``graph.int8.onnx``.
 
 The weights are there once, as float16 in the safetensors file. The graph holds none: its initialisers
 are ONNX external data that point at byte offsets inside ``model.safetensors``, so torch, onnxruntime
-and openvino all read the same bytes. Every file is checked against the manifest's sha256.
+and openvino all read the same bytes. The int8 graph, where there is one, has its own integer weights inside.
+Every file is checked against the manifest's sha256.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +25,13 @@ import numpy as np
 from pydantic import ValidationError
 from safetensors.numpy import load_file, save
 
-from pixelwise.bundles.manifest import FORMAT, Manifest
+from pixelwise.bundles.manifest import FORMAT, Int8, Manifest
 from pixelwise.errors import DataError
 from pixelwise.io import atomic_write, explained, write_text
 from pixelwise.labels import LabelMap
 
 MANIFEST, GRAPH, WEIGHTS = "bundle.json", "graph.onnx", "model.safetensors"
+INT8_GRAPH = "graph.int8.onnx"
 
 _MAX_UNPACKED = 4 << 30  # bytes; a zip that claims more is refused
 
@@ -40,7 +43,7 @@ class Bundle:
     Attributes
     ----------
     path
-        The folder that holds the three files (a cache folder when the bundle came as a zip).
+        The folder that holds its files (a cache folder when the bundle came as a zip).
     manifest
         The contents of ``bundle.json``.
     """
@@ -62,6 +65,11 @@ class Bundle:
     def weights(self) -> Path:
         """The safetensors file."""
         return self.path / WEIGHTS
+
+    @property
+    def int8_graph(self) -> Path | None:
+        """The ONNX graph in 8-bit integers, which needs no other file; None when the bundle has none."""
+        return self.path / INT8_GRAPH if self.manifest.int8 is not None else None
 
     def state(self) -> dict[str, np.ndarray]:
         """The weights by name, as stored (mostly float16)."""
@@ -93,8 +101,10 @@ def open_bundle(path: str | Path) -> Bundle:
             f"{path}: not a complete bundle, {', '.join(missing)} is missing; train or copy it again"
         )
     manifest = _read_manifest(path / MANIFEST)
-    for name in (GRAPH, WEIGHTS):
-        _verify(path / name, manifest.sha256.get(name, ""))
+    for name, sha256 in _files_of(manifest).items():
+        if not (path / name).is_file():
+            raise DataError(f"{path}: the manifest lists {name}, which is missing; copy the bundle again")
+        _verify(path / name, sha256)
     return Bundle(path, manifest)
 
 
@@ -112,19 +122,52 @@ def write_bundle(
 
 
 def _write(path: Path, manifest: Manifest, graph: bytes, weights: Mapping[str, np.ndarray]) -> Bundle:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
-        folder = Path(temporary) / "bundle"
-        folder.mkdir()
+    with _new_folder(path) as folder:
         save_weights(folder / WEIGHTS, weights)
         with atomic_write(folder / GRAPH) as target:
             target.write_bytes(graph)
         hashes = {name: _sha256(folder / name) for name in (GRAPH, WEIGHTS)}
-        manifest = manifest.model_copy(update={"sha256": hashes})
+        manifest = manifest.model_copy(update={"sha256": hashes, "int8": None})
         write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
+    return Bundle(path, manifest)
+
+
+@contextmanager
+def _new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` that takes its place at the end, or vanishes when something goes wrong."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as temporary:
+        folder = Path(temporary) / "bundle"
+        folder.mkdir()
+        yield folder
         if path.exists():
             path.rename(Path(temporary) / "older")
         folder.rename(path)
+
+
+def with_int8(bundle: Bundle, path: str | Path, graph: bytes, card: dict[str, Any]) -> Bundle:
+    """Write a copy of a bundle that has an int8 graph, whole or not at all; an older one there is replaced.
+
+    Parameters
+    ----------
+    bundle
+        What to copy; its own int8 graph, if any, is left out.
+    path
+        The new bundle's folder.
+    graph
+        A serialised ONNX model with its weights inside, of the inputs and outputs of ``graph.onnx``.
+    card
+        The fields of :class:`~pixelwise.bundles.manifest.Int8` but for the sha256.
+    """
+    path = Path(path)
+    with explained(path), _new_folder(path) as folder:
+        for name in (GRAPH, WEIGHTS):
+            shutil.copyfile(bundle.path / name, folder / name)
+        with atomic_write(folder / INT8_GRAPH) as target:
+            target.write_bytes(graph)
+        int8 = Int8(sha256=_sha256(folder / INT8_GRAPH), **card)
+        manifest = bundle.manifest.model_copy(update={"int8": int8})
+        write_text(folder / MANIFEST, manifest.model_dump_json(indent=1) + "\n")
     return Bundle(path, manifest)
 
 
@@ -139,7 +182,7 @@ def zip_bundle(bundle: Bundle, target: str | Path) -> Path:
     """Pack a bundle into one ``.zip`` file."""
     target = Path(target)
     with atomic_write(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in (MANIFEST, GRAPH, WEIGHTS):
+        for name in (MANIFEST, *_files_of(bundle.manifest)):
             archive.write(bundle.path / name, name)
     return target
 
@@ -184,6 +227,12 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
+def _files_of(manifest: Manifest) -> dict[str, str]:
+    """The files beside the manifest, with their sha256."""
+    files = {name: manifest.sha256.get(name, "") for name in (GRAPH, WEIGHTS)}
+    return files if manifest.int8 is None else files | {INT8_GRAPH: manifest.int8.sha256}
+
+
 def _verify(path: Path, expected: str) -> None:
     with path.open("rb") as file:
         start = file.read(2)
@@ -208,8 +257,8 @@ def _is_whole(folder: Path) -> bool:
     """Whether an unpacked copy is there and undamaged; anything else is unpacked again."""
     try:
         manifest = _read_manifest(folder / MANIFEST)
-        for name in (GRAPH, WEIGHTS):
-            _verify(folder / name, manifest.sha256.get(name, ""))
+        for name, sha256 in _files_of(manifest).items():
+            _verify(folder / name, sha256)
     except (DataError, OSError):
         return False
     return True
@@ -221,7 +270,7 @@ def _unpack(path: Path) -> Path:
         return target
     with zipfile.ZipFile(path) as archive:
         members = {Path(info.filename).name: info for info in archive.infolist() if not info.is_dir()}
-        wanted = [members[name] for name in (GRAPH, WEIGHTS, MANIFEST) if name in members]
+        wanted = [members[name] for name in (GRAPH, WEIGHTS, INT8_GRAPH, MANIFEST) if name in members]
         if sum(info.file_size for info in wanted) > _MAX_UNPACKED:
             raise DataError(f"{path}: unpacks to more than {_MAX_UNPACKED >> 30} GB; this is no bundle")
         for info in wanted:  # the manifest last: it marks the folder as complete

@@ -66,6 +66,29 @@ class VolumeReading(BaseModel):
     neighbours: int = Field(default=0, ge=0)
 
 
+class Int8(BaseModel):
+    """What is known about ``graph.int8.onnx``, a bundle's optional graph in 8-bit integers.
+
+    ``float_layers`` names the convolutions that stayed in floating point, ``max_drop`` (points of mean IoU)
+    is what it was allowed to lose. ``table`` has a row per precision: ``mean_iou`` (0 to 1),
+    ``images_per_second`` and ``bytes``. ``agreement`` is the share of equal labels, with fp32 and between
+    engines. Its sha256 stands here and not in :attr:`Manifest.sha256`: the bundle's other precisions give
+    what they gave before.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    method: str
+    float_layers: list[str] = []
+    calibrated_on: dict[str, Any]
+    scored_on: dict[str, Any]
+    max_drop: float
+    drop: float
+    table: dict[str, dict[str, float]]
+    agreement: dict[str, float] = {}
+
+
 class Manifest(BaseModel):
     """The contents of ``bundle.json``.
 
@@ -99,6 +122,7 @@ class Manifest(BaseModel):
     licence: str = ""
     pixelwise: str = ""
     sha256: dict[str, str] = {}
+    int8: Int8 | None = None
 
     @field_validator("labels")
     @classmethod

@@ -8,7 +8,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-PRECISIONS = ("auto", "fp32", "bf16")
+from pixelwise.bundles import Bundle
+from pixelwise.errors import UsageError
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
 """Precisions that a user can ask for."""
 
 Wanted = Literal["labels", "logits"]
@@ -23,7 +26,7 @@ class Engine(Protocol):
     name
         As in ``ENGINES``.
     precision
-        The precision that is really used: ``fp32`` or ``bf16``.
+        The precision that is really used: ``fp32``, ``bf16`` or ``int8``.
     """
 
     name: str
@@ -35,6 +38,18 @@ class Engine(Protocol):
         B×X×Y×Z×C float32 of volumes to B×X×Y×Z or B×K×X×Y×Z.
         """
         ...
+
+
+def graph_for(bundle: Bundle, precision: str) -> Path:
+    """The ONNX file that has this precision; UsageError when int8 is wanted and the bundle has none."""
+    if precision != "int8":
+        return bundle.graph
+    if bundle.int8_graph is None:
+        raise UsageError(
+            f"'{bundle.manifest.name}' has no int8 graph; make one: pixelwise export --model {bundle.path} "
+            "--int8 --calibration PHOTOS --data LABELLED --out BUNDLE"
+        )
+    return bundle.int8_graph
 
 
 def available_cores() -> int:

@@ -24,6 +24,8 @@ class TorchEngine:
                 f"'{manifest.name}' with; use --engine openvino, which needs only the graph"
             )
         self.device = torch.device(_pick(device))
+        if precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise UsageError("this GPU has no bfloat16; use --precision fp32 (or auto)")
         self.precision = "bf16" if precision == "bf16" else "fp32"
         network = models.create(**manifest.arguments)
         weights = {key: torch.from_numpy(value.astype(np.float32)) for key, value in bundle.state().items()}
