@@ -14,7 +14,18 @@ import typer
 from pixelwise import __version__
 from pixelwise.errors import PixelwiseError
 
-VERBS = ("demo", "check", "convert", "datasets", "models", "train", "evaluate", "predict", "benchmark")
+VERBS = (
+    "demo",
+    "check",
+    "convert",
+    "datasets",
+    "models",
+    "train",
+    "evaluate",
+    "predict",
+    "benchmark",
+    "export",
+)
 """The verbs in the order of the help text; each is a module of this package with a ``command``."""
 
 
