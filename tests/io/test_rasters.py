@@ -9,7 +9,7 @@ import pytest
 import tifffile
 
 from pixelwise import LabelMap
-from pixelwise.errors import DataError, MissingExtraError, UsageError
+from pixelwise.errors import DataError, MissingExtraError, PixelwiseError, UsageError
 from pixelwise.io import rasters
 from pixelwise.io.rasters import ClassWriter, create_class_raster, is_raster, open_class_raster, open_raster
 
@@ -79,16 +79,12 @@ class TestBadInput:
 
     def test_fewer_bands_than_the_model_takes(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "grey.tif", noise(channels=1))
-        with pytest.raises(
-            DataError, match=r"grey.tif: has 1 band, but the model takes 3; .*such as --bands 1,1,1"
-        ):
+        with pytest.raises(DataError, match=r"grey.tif: has 1 band, but .* takes 3; .*such as --bands 1,1,1"):
             open_raster(path, 3).__enter__()
 
     def test_more_bands_than_the_model_takes_need_a_choice(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "many.tif", noise(channels=5), photometric="minisblack")
-        with pytest.raises(
-            DataError, match=r"many.tif: has 5 bands .*the model takes 3; say which .*--bands 1,2,3"
-        ):
+        with pytest.raises(DataError, match=r"many.tif: has 5 bands .* takes 3; say which .*--bands 1,2,3"):
             open_raster(path, 3).__enter__()
 
     @pytest.mark.parametrize("bands", [(1, 2), (1, 2, 6), (0, 1, 2)])
@@ -138,6 +134,23 @@ class TestBadInput:
             writer.write(0, 0, np.zeros((60, 80), np.uint8))
             raise DataError("something else")
         assert list(target.parent.iterdir()) == []
+
+    @pytest.mark.parametrize("limit", [50_000, 150_000])
+    def test_a_full_disk_leaves_nothing(self, tmp_path: Path, limit: int) -> None:
+        resource = pytest.importorskip("resource")
+        source = write_raster(tmp_path / "a.tif", noise(700, 700))
+        ids = np.random.default_rng(0).integers(0, 3, (700, 700)).astype(np.uint8)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))  # Python turns the signal into an error
+        try:
+            with (
+                pytest.raises(PixelwiseError, match=r"cannot write .*o.tif: .*is the disk full"),
+                writing(source, tmp_path / "out" / "o.tif") as writer,
+            ):
+                writer.write(0, 0, ids)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert list((tmp_path / "out").iterdir()) == []
 
     def test_not_a_class_raster(self, tmp_path: Path) -> None:
         path = write_raster(tmp_path / "photo.tif", noise())

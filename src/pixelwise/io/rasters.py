@@ -418,7 +418,7 @@ def _opened(path: Path) -> Iterator[Any]:
     try:
         with _silent():
             dataset = rasterio.open(path)
-    except rasterio.errors.RasterioError as error:
+    except _failures() as error:
         raise DataError(
             f"{path}: cannot be opened as a raster ({error}); remove it or copy it again"
         ) from None
@@ -432,7 +432,7 @@ def _opened(path: Path) -> Iterator[Any]:
 def _reading(path: Path, window: tuple[tuple[int, int], tuple[int, int]]) -> Iterator[None]:
     try:
         yield
-    except _rasterio().errors.RasterioError as error:
+    except _failures() as error:
         (top, bottom), (left, right) = window
         raise DataError(
             f"{path}: rows {top} to {bottom - 1}, columns {left} to {right - 1} cannot be read ({error}); "
@@ -444,7 +444,7 @@ def _reading(path: Path, window: tuple[tuple[int, int], tuple[int, int]]) -> Ite
 def _writing(target: Path) -> Iterator[None]:
     try:
         yield
-    except _rasterio().errors.RasterioError as error:
+    except _failures() as error:
         raise PixelwiseError(f"cannot write {target}: {error}; is the disk full?") from None
 
 
@@ -453,6 +453,13 @@ def _silent() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", _rasterio().errors.NotGeoreferencedWarning)
         yield
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What rasterio raises: its own errors, and those of GDAL that it lets through as they are."""
+    from rasterio._err import CPLE_BaseError
+
+    return (_rasterio().errors.RasterioError, CPLE_BaseError)
 
 
 def _rasterio() -> Any:
