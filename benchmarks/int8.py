@@ -2,13 +2,14 @@
 
     python benchmarks/int8.py --data DIR --model BUNDLE [BUNDLE ...] [--rounds 15] [--size WxH] [--fast]
 
-A bundle without an int8 graph gets one first, in a temporary folder: calibrated on the images of the split
-``train``, accepted on those of ``val`` (``--max-drop``). All engines and precisions of a bundle then take
-turns on one image, from pixels in memory to the plane of classes; every turn is warmed up by one call that is not
-timed, because the turn before it has emptied the processor's caches. The table has the median and the minimum
-of the rounds, the median of the processor time on all cores (which other programs stretch less), the speed as
-a multiple of openvino's bf16 (of fp32 where the CPU has no bf16) by medians, mean IoU on ``val`` of what
-``predict`` gives, and the share of its pixels that get the class that openvino's fp32 gives.
+A bundle without an int8 graph gets one first, in a temporary folder: calibrated on the images of the
+split ``train``, accepted on those of ``val`` (``--max-drop``). All engines and precisions of a bundle
+then take turns on one image, from pixels in memory to the plane of classes; every turn is warmed up by
+one call that is not timed, because the turn before it has emptied the processor's caches. The table has
+the median and the minimum of the rounds, the median of the processor time on all cores (which other
+programs stretch less), the speed as a multiple of openvino's bf16 (of fp32 where the CPU has no bf16) by
+medians, mean IoU on ``val`` of what ``predict`` gives, and the share of its pixels that get the class
+that openvino's fp32 gives.
 
 ``--fast`` leaves the scores out. ``--size`` times at that size instead of the bundle's working size.
 """
