@@ -39,10 +39,10 @@ def command(
         typer.Option("--engine", help="Some of openvino,onnxruntime,torch; by default all installed ones."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option("--precision", help="Such as fp32,bf16; by default all that can run.")
+        str | None, typer.Option("--precision", help="Some of fp32,bf16,int8; by default all that can run.")
     ] = None,
-    images: Annotated[int, typer.Option("--images", min=1, help="How many images, spread evenly.")] = 50,
-    repeat: Annotated[int, typer.Option("--repeat", min=1, help="How many timed rounds.")] = 3,
+    images: Annotated[int, typer.Option("--images", help="How many images, spread evenly.")] = 50,
+    repeat: Annotated[int, typer.Option("--repeat", help="How many timed rounds.")] = 3,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write report.html and benchmark.json here.")
     ] = None,

@@ -9,13 +9,11 @@ so that a minute in which the machine is busy with something else does not fall 
 
 from __future__ import annotations
 
-import glob as globbing
 import importlib.util
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -23,19 +21,17 @@ from typing import Any
 import numpy as np
 
 from pixelwise.bundles import Bundle, find_model
-from pixelwise.data import read
 from pixelwise.errors import DataError, PixelwiseError, UsageError, unknown_name
+from pixelwise.evaluation.benchmark_images import Data, Pictures, choose_images, open_images
 from pixelwise.evaluation.evaluate import evaluate
 from pixelwise.evaluation.evaluation import Evaluation
 from pixelwise.evaluation.machine import load_average, machine, versions
 from pixelwise.inference.engines import ENGINES, PRECISIONS, create_engine
 from pixelwise.inference.measure import Turn, mask_name, take_turn
-from pixelwise.io import is_image, list_images, read_image, read_mask, write_image
+from pixelwise.io import read_mask
 from pixelwise.labels import LabelMap
-from pixelwise.sample import Dataset, Sample
 
 Progress = Callable[[dict[str, Any]], None]
-Data = Dataset[Any] | str | Path | Sequence[str | Path]
 
 _FEWEST_CALLS = 20  # a percentile of fewer says little
 _REFERENCES = ("torch", "onnxruntime", "openvino")  # the first that ran in fp32 is what others agree with
@@ -219,26 +215,15 @@ def benchmark(
     for engine in chosen:
         if not _installed(engine):
             create_engine(next(iter(named.values())), engine)  # raises, and says what to install
-    dataset, remarks = _open_data(data, split)
+    dataset, remarks = open_images(data, split)
     with tempfile.TemporaryDirectory(prefix="pixelwise-benchmark-") as scratch:
-        pictures = _choose(dataset, images, Path(scratch) / "images", remarks)
+        pictures = choose_images(dataset, images, Path(scratch) / "images", remarks)
         job = _Job(pictures, device, repeat, Path(scratch), progress or (lambda event: None))
         found = job.run(named, combinations)
     if engines is None:
         missing = [name for name in ENGINES if not _installed(name)]
         found.left_out += [LeftOut("all", name, "all", "not installed") for name in missing]
     return found
-
-
-@dataclass(frozen=True)
-class _Pictures:
-    """The images of a benchmark as files, one of each size, and their labelled samples if there are any."""
-
-    dataset: Dataset[Any]
-    files: tuple[str, ...]
-    warm_up: tuple[str, ...]
-    labelled: bool
-    remarks: list[str]
 
 
 @dataclass
@@ -262,7 +247,7 @@ class _Entry:
 class _Job:
     """Takes the turns of all combinations and counts what came out."""
 
-    pictures: _Pictures
+    pictures: Pictures
     device: str
     repeat: int
     scratch: Path
@@ -497,85 +482,3 @@ def _open_models(names: Sequence[str | Path]) -> dict[str, Bundle]:
         bundle.manifest.name if own.count(bundle.manifest.name) == 1 else name: bundle
         for name, bundle in bundles.items()
     }
-
-
-def _open_data(data: Data, split: str | None) -> tuple[Dataset[Any], list[str]]:
-    """The data set, or plain images as one without labels, and what there is to say about it."""
-    if isinstance(data, Dataset):
-        return data if split is None else data.select(split), []
-    if not isinstance(data, str | Path):
-        return _plain([Path(path) for path in data], "images", split), []
-    path = Path(data)
-    if path.is_dir():
-        try:
-            return read(path, split=split), []
-        except DataError as error:
-            files = list_images(path)
-            if not files:
-                raise
-            return _plain(files, path.resolve().name, split), [f"measured without labels, because {error}"]
-    if path.is_file() and is_image(path):
-        return _plain([path], path.name, split), []
-    if not path.exists():
-        files = [Path(match) for match in sorted(globbing.glob(str(data), recursive=True))]
-        files = [file for file in files if is_image(file)]
-        if not files:
-            raise DataError(f"{data}: no such file or folder, and no image matches it as a pattern")
-        return _plain(files, path.name, split), []
-    return read(path, split=split), []
-
-
-def _plain(files: Sequence[Path], name: str, split: str | None) -> Dataset[Sample]:
-    if split is not None:
-        raise UsageError(f"{name}: plain images have no split '{split}'; leave the split away")
-    return Dataset(list(dict.fromkeys(files)), _open_plain, LabelMap(("unknown",)), name=name)
-
-
-def _open_plain(path: Path) -> Sample:
-    return Sample(partial(read_image, path), path=path)
-
-
-def _choose(dataset: Dataset[Any], count: int, folder: Path, remarks: list[str]) -> _Pictures:
-    """Some of the images as files, labelled ones if there are any, spread evenly over the data."""
-    if not len(dataset):
-        raise DataError(f"{dataset.name}: holds no images")
-    if not isinstance(dataset[0], Sample):
-        raise UsageError(
-            f"{dataset.name} holds {type(dataset[0]).__name__.lower()}s; benchmark measures models of images"
-        )
-    with_mask = [position for position, sample in enumerate(dataset) if sample.labelled]
-    usable = with_mask or range(len(dataset))
-    chosen = [usable[i] for i in np.linspace(0, len(usable) - 1, min(count, len(usable))).round().astype(int)]
-    files: dict[int, str] = {}
-    sizes: dict[tuple[int, ...], str] = {}
-    unreadable: list[DataError] = []
-    for position in chosen:
-        try:
-            sample = dataset[position]
-            file = _as_file(sample, folder / f"{position:06d}.png", taken=files.values())
-            sizes.setdefault(sample.size, file)
-            files[position] = file
-        except DataError as error:
-            unreadable.append(error)
-    if not files:
-        raise DataError(f"{dataset.name}: none of {len(chosen)} images can be used ({unreadable[0]})")
-    if unreadable:
-        remarks = [*remarks, f"left out: {len(unreadable)} of {len(chosen)} images ({unreadable[0]}, ...)"]
-    used = dataset.subset(list(files))
-    return _Pictures(used, tuple(files.values()), tuple(sizes.values()), bool(with_mask), remarks)
-
-
-def _as_file(sample: Sample, copy: Path, taken: Collection[str]) -> str:
-    """The sample's own file where that is just its picture and no other sample's, else a PNG of it."""
-    image = sample.image
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise DataError(
-            f"{sample.path or sample.name}: expected an image of HxWx3 uint8, "
-            f"found {image.dtype} of shape {image.shape}"
-        )
-    if sample.path is not None and is_image(sample.path):
-        own = str(sample.path.resolve())
-        if own not in taken and np.array_equal(read_image(own), image):
-            return own
-    write_image(copy, image)
-    return str(copy)

@@ -50,11 +50,7 @@ def write_benchmark_report(benchmark: Benchmark, path: str | Path) -> Path:
         "labelled": benchmark.labelled,
         "figure_lead": _figure_lead(benchmark),
         "models": [{"name": name, "colour": colour} for name, colour in colours.items()],
-        "figure": pareto_figure(
-            [_point(row) for row in benchmark.measurements if row.quality is not None],
-            "mean IoU" if benchmark.labelled else "pixels equal to fp32",
-            across_models=benchmark.labelled,
-        ),
+        "figure": _figure(benchmark),
         "columns": columns(benchmark.labelled),
         "rows": [
             {
@@ -76,6 +72,13 @@ def write_benchmark_report(benchmark: Benchmark, path: str | Path) -> Path:
     }
     write_text(path, environment.get_template("benchmark.html").render(page))
     return Path(path)
+
+
+def _figure(benchmark: Benchmark) -> str:
+    """The figure, or nothing when fp32, which the agreement is with, could not run."""
+    points = [_point(row) for row in benchmark.measurements if row.quality is not None]
+    quality = "mean IoU" if benchmark.labelled else "pixels equal to fp32"
+    return pareto_figure(points, quality, across_models=benchmark.labelled) if points else ""
 
 
 def columns(labelled: bool) -> list[str]:

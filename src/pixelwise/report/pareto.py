@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, pairwise
 from typing import TYPE_CHECKING, Any
@@ -14,14 +14,14 @@ from pixelwise.report.figures import _INK, _LINES, BLUE, GREY, ORANGE, _inline
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
 _COLOURS = (BLUE, ORANGE, "#0d9488", "#9333ea", "#ca8a04", "#db2777", "#475569")
 _MARKERS = {"openvino": "o", "onnxruntime": "s", "torch": "^"}
 _FILLS = {"fp32": "full", "bf16": "none", "int8": "left"}
 _MARKER = 8.0  # points
+_MARGIN = np.array([-1.0, -1.0, 1.0, 1.0])  # a pixel on each side of a box
 _DISTANCES = (9.0, 20.0, 34.0, 50.0, 70.0)  # points between a marker and its label, nearest first
+_SHIFT = {1: 0.0, 0: 0.5, -1: 1.0}  # how far a label's start lies before its place, as a share of its size
 _DIRECTIONS = ((1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1))
 
 
@@ -156,87 +156,91 @@ def _draw_labels(
     A label may cross a line if it must. Where only a place on another label or marker is left, a point that
     is not on the frontier goes without: its marker and the table say the same.
     """
-    frame = axes.get_window_extent(renderer)
+    frame = np.asarray(axes.get_window_extent(renderer).extents)
     taken = [_box_of(axes, point) for point in points]
     crossed = [box for line in lines for box in _boxes_of(axes, line)]
 
-    def cost_of(box: Bbox, place: tuple[float, float]) -> tuple[float, float]:
+    def cost_of(box: np.ndarray, place: tuple[float, float]) -> tuple[float, float]:
         # Across an upright line a label covers some 30 square pixels: worth going a little further, not far.
         away = 2 * max(map(abs, place))
         return _covered(box, taken) + _outside(box, frame), _covered(box, crossed) + away
 
     places = [(right * far, up * far) for far in _DISTANCES for right, up in _DIRECTIONS]
     for point in sorted(points, key=lambda point: (not point.best, -point.quality, point.speed)):
-        tried = []
-        for place in places:
-            text = _annotate(axes, point, place, colours[point.model])
-            tried.append((cost_of(_box_of_text(text, renderer), place), place))
-            text.remove()
-        cost, place = min(tried, key=lambda one: one[0])
-        if cost[0] > 0 and not point.best:
-            continue
-        text = _annotate(axes, point, place, colours[point.model])
-        taken.append(_box_of_text(text, renderer).padded(1))
+        boxes = _boxes_at(axes, point, places, renderer)
+        cost, place, box = min(
+            ((cost_of(box, place), place, box) for place, box in zip(places, boxes, strict=True)),
+            key=lambda found: found[0],
+        )
+        if cost[0] < 1 or point.best:
+            _annotate(axes, point, place, colours[point.model])
+            taken.append(box + _MARGIN)
 
 
-def _annotate(axes: Axes, point: Point, offset: tuple[float, float], colour: str) -> Annotation:
-    far = max(map(abs, offset)) > _DISTANCES[0]
+def _boxes_at(
+    axes: Axes, point: Point, places: Sequence[tuple[float, float]], renderer: Any
+) -> Iterator[np.ndarray]:
+    """What the label would cover at each of these distances (right, up) from its point."""
+    text = axes.text(0, 0, _label(point), **_font(point))
+    size = text.get_window_extent(renderer)
+    text.remove()
+    x, y = axes.transData.transform((point.speed, point.quality))
+    for right, up in places:  # points are pixels at this resolution
+        left = x + right - size.width * _SHIFT[np.sign(right)]
+        low = y + up - size.height * _SHIFT[np.sign(up)]
+        yield np.array([left, low, left + size.width, low + size.height])
+
+
+def _annotate(axes: Axes, point: Point, place: tuple[float, float], colour: str) -> None:
+    far = max(map(abs, place)) > _DISTANCES[0]
+    line = {"arrowstyle": "-", "color": colour, "alpha": 0.4, "shrinkB": 4, "lw": 0.8}
     text = axes.annotate(
-        f"{point.engine} {point.precision}",
+        _label(point),
         (point.speed, point.quality),
-        offset,
+        place,
         textcoords="offset points",
-        ha={1: "left", 0: "center", -1: "right"}[(offset[0] > 0) - (offset[0] < 0)],
-        va={1: "bottom", 0: "center", -1: "top"}[(offset[1] > 0) - (offset[1] < 0)],
+        ha={1: "left", 0: "center", -1: "right"}[int(np.sign(place[0]))],
+        va={1: "bottom", 0: "center", -1: "top"}[int(np.sign(place[1]))],
         color=colour,
-        fontsize=10.5,
-        fontweight="bold" if point.best else "normal",
-        parse_math=False,
-        arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.4, "shrinkB": 4, "lw": 0.8}
-        if far
-        else None,
+        arrowprops=line if far else None,
         zorder=4,
+        **_font(point),
     )
     text.set_in_layout(False)
-    return text
 
 
-def _box_of(axes: Axes, point: Point) -> Bbox:
-    """What a marker covers, in pixels of the figure."""
-    from matplotlib.transforms import Bbox
-
-    x, y = axes.transData.transform((point.speed, point.quality))
-    reach = _MARKER / 2 + 2
-    return Bbox.from_extents(x - reach, y - reach, x + reach, y + reach)
+def _label(point: Point) -> str:
+    return f"{point.engine} {point.precision}"
 
 
-def _box_of_text(text: Annotation, renderer: Any) -> Bbox:
-    """What the words cover, without the line that leads to them."""
-    from matplotlib.text import Text
-
-    text.update_positions(renderer)
-    return Text.get_window_extent(text, renderer)
+def _font(point: Point) -> dict[str, Any]:
+    return {"fontsize": 10.5, "fontweight": "bold" if point.best else "normal", "parse_math": False}
 
 
-def _boxes_of(axes: Axes, line: Line) -> list[Bbox]:
-    """What the upright and level pieces of a line cover, in pixels of the figure."""
-    from matplotlib.transforms import Bbox
+def _box_of(axes: Axes, point: Point) -> np.ndarray:
+    """What a marker covers: its left, lower, right and upper end in pixels of the figure."""
+    centre = axes.transData.transform((point.speed, point.quality))
+    return np.tile(centre, 2) + (_MARKER / 2 + 1) * _MARGIN
 
+
+def _boxes_of(axes: Axes, line: Line) -> list[np.ndarray]:
+    """What the upright and level pieces of a line cover."""
     corners = axes.transData.transform(list(zip(*line, strict=True)))
     return [
-        Bbox.from_extents(*np.minimum(start, end) - 1, *np.maximum(start, end) + 1)
+        np.concatenate([np.minimum(start, end), np.maximum(start, end)]) + _MARGIN
         for start, end in pairwise(corners)
     ]
 
 
-def _covered(box: Bbox, others: Sequence[Bbox]) -> float:
+def _covered(box: np.ndarray, others: Sequence[np.ndarray]) -> float:
     """The area that a box shares with others."""
-    from matplotlib.transforms import Bbox
+    if not len(others):
+        return 0.0
+    ends = np.stack(others)
+    sides = np.minimum(box[2:], ends[:, 2:]) - np.maximum(box[:2], ends[:, :2])
+    return float(sides.clip(0).prod(axis=1).sum())
 
-    shared = (Bbox.intersection(box, other) for other in others)
-    return float(sum(both.width * both.height for both in shared if both is not None))
 
-
-def _outside(box: Bbox, frame: Bbox) -> float:
+def _outside(box: np.ndarray, frame: np.ndarray) -> float:
     """The area of a box that lies outside of a frame."""
-    return float(box.width * box.height) - _covered(box, [frame])
+    return max(0.0, float((box[2:] - box[:2]).prod()) - _covered(box, [frame]))
