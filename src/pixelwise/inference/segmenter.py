@@ -299,14 +299,9 @@ class Segmenter(Predictor):
                 f"{volume.path or 'volume'}: expected X×Y×Z voxels of {manifest.in_channels} channel(s), "
                 f"found an array of shape {volume.array.shape}"
             )
-        masks = []
-        for _, band in blend_tiles(voxels, self.tile or manifest.working.tile, self._whole_logits):
-            if manifest.head == "softmax":
-                masks.append(band.argmax(axis=0).astype(self.labels.dtype))
-            else:
-                masks.append((band if manifest.head == "multilabel" else band[0]) > 0)
-        mask = np.concatenate(masks, axis=1 if manifest.head == "multilabel" else 0)
-        return replace(volume, mask=mask.astype(self.labels.dtype, copy=False))
+        from pixelwise.inference.volumes import label_voxels  # not before: it builds on this class
+
+        return replace(volume, mask=label_voxels(self, voxels))
 
     def pixels(self, image: Source) -> np.ndarray:
         """The H×W×C uint8 array that :meth:`predict` works on, from an array or an image file."""
@@ -362,8 +357,6 @@ class Segmenter(Predictor):
         return blend_tiles(pixels, tile, logits_of)
 
     def _whole_logits(self, pixels: np.ndarray) -> np.ndarray:
-        if self.task == "volume":
-            pixels = pixels.astype(np.float32)
         return padded_logits(pixels, lambda padded: self.engine.run(padded[None], "logits")[0])
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

@@ -186,6 +186,13 @@ def volume_bands(segmenter: Segmenter, voxels: np.ndarray) -> Iterator[tuple[int
     return blend_tiles(voxels, segmenter.tile or segmenter.bundle.manifest.working.tile, logits_of)
 
 
+def label_voxels(segmenter: Segmenter, voxels: np.ndarray) -> np.ndarray:
+    """The mask of X×Y×Z×C voxels in memory: X×Y×Z class ids, or K×X×Y×Z of 0 and 1 when multilabel."""
+    head, dtype = segmenter.bundle.manifest.head, segmenter.labels.dtype
+    bands = [_decide_logits(band, head).astype(dtype) for _, band in volume_bands(segmenter, voxels)]
+    return np.concatenate(bands, axis=-3)
+
+
 class _Job:
     """One volume being labelled.
 
