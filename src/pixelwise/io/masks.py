@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelwise.errors import DataError
 from pixelwise.io.atomic import atomic_write
-from pixelwise.io.images import open_image
+from pixelwise.io.images import load_pixels, open_image
 from pixelwise.labels import LabelMap, default_colours
 
 
@@ -86,7 +86,7 @@ def _read_picture(path: Path) -> np.ndarray:
     """H×W stored values, or H×W×3 colours."""
     with open_image(path) as image:
         try:
-            image.load()
+            load_pixels(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise DataError(f"{path}: the mask is damaged ({error}); export it again") from None
         if image.mode == "1":
