@@ -43,7 +43,7 @@ def test_nothing_is_written_when_too_much_is_lost(tmp_path, monkeypatch):
 
 
 def test_the_first_remedy_that_is_accepted_is_kept(tmp_path, plain, monkeypatch):
-    scores = {"fp32": [0.6], "bf16": [0.6], "int8": [0.1, 0.599, 0.6]}
+    scores = {"fp32": [0.6], "bf16": [0.6], "int8": [0.1, 0.599, 0.599, 0.6]}
     monkeypatch.setattr("pixelwise.training.quantise._score", lambda b, name, *_: scores[name].pop(0))
     card = quantise(plain, tmp_path / "out", [picture(0)[0]], pictures(2)).bundle.manifest.int8
     assert card.method == "averaged ranges"
@@ -52,7 +52,7 @@ def test_the_first_remedy_that_is_accepted_is_kept(tmp_path, plain, monkeypatch)
 
 
 def test_layers_that_stay_in_float_are_float_and_listed(tmp_path, plain, monkeypatch):
-    scores = {"fp32": [0.6], "bf16": [0.6], "int8": [0.1, 0.1, 0.6]}
+    scores = {"fp32": [0.6], "bf16": [0.6], "int8": [0.1, 0.6, 0.1, 0.6, 0.6]}
     monkeypatch.setattr("pixelwise.training.quantise._score", lambda b, name, *_: scores[name].pop(0))
     bundle = quantise(plain, tmp_path / "out", [picture(0)[0]], pictures(2)).bundle
     assert len(bundle.manifest.int8.float_layers) == 2

@@ -116,9 +116,10 @@ class Quantised:
             iou, rate, size = row["mean_iou"] * 100, row["images_per_second"], row["bytes"] / 1e6
             lines.append(f"{name:<9} {iou:>8.2f} {rate:>10.1f} {size:>6.1f}")
         floats = f"; in float: {', '.join(card.float_layers)}" if card.float_layers else ""
+        change = f"falls by {card.drop:.2f}" if card.drop > 0 else f"rises by {-card.drop:.2f}"
         lines.append(
-            f"accepted: int8 loses {card.drop:.2f} points of mean IoU on {card.scored_on['images']} images, "
-            f"{card.max_drop:g} are allowed ({card.method}{floats})"
+            f"accepted: mean IoU {change} points on {card.scored_on['images']} images, where it may fall by "
+            f"{card.max_drop:g} ({card.method}{floats})"
         )
         return "\n".join([*lines, *self.notes])
 
@@ -147,7 +148,8 @@ def quantise(
     data
         Labelled images that decide. They should be others than ``images``.
     max_drop
-        Points of mean IoU (0 to 100) that int8 may lose against fp32.
+        Points of mean IoU (0 to 100) that int8 may lose against fp32, in the default engine and in
+        onnxruntime.
     calibrated_on
         What to call ``images`` in the bundle's card.
     progress
@@ -180,6 +182,9 @@ def quantise(
             candidate = with_int8(bundle, Path(folder) / "candidate", graph, card)
             score = _score(candidate, "int8", data, say)
             drop = (base["fp32"] - score) * 100
+            if drop <= max_drop:  # the other engine rounds elsewhere, and has to be as good
+                other = _score(candidate, "int8", data, say, "onnxruntime")
+                drop = max(drop, (base["fp32"] - other) * 100)
             tried.append((attempt.method, drop))
             if drop <= max_drop:
                 card["drop"] = round(drop, 4)
@@ -444,13 +449,15 @@ def _float_precisions(bundle: Bundle) -> list[str]:
     return list(dict.fromkeys(["fp32", create_engine(bundle, device="cpu").precision]))
 
 
-def _score(bundle: Bundle, precision: str, data: Dataset[Sample], say: Progress) -> float:
+def _score(
+    bundle: Bundle, precision: str, data: Dataset[Sample], say: Progress, engine: str = "auto"
+) -> float:
     """Mean IoU, 0 to 1, of what ``predict`` gives with this precision."""
 
     def renamed(event: dict[str, Any]) -> None:
         say({**event, "kind": f"scoring {precision}"})
 
-    segmenter = Segmenter(bundle, precision=precision, device="cpu")
+    segmenter = Segmenter(bundle, engine, precision, "cpu")
     score = evaluate(segmenter, data, renamed).to_dict()["mean_iou"]
     if score is None:
         raise DataError(f"{data.name}: no pixel of it has a class of this model, so int8 cannot be judged")
