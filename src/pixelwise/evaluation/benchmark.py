@@ -347,7 +347,13 @@ class _Job:
                 return exact[engine]
         model, bundle = own[0].model, own[0].bundle
         for engine in filter(_installed, _REFERENCES[::-1]):
-            entry = _Entry(model, bundle, engine, "fp32", self.scratch / f"reference-{engine}-{id(own)}")
+            entry = _Entry(
+                model,
+                bundle,
+                engine,
+                "fp32",
+                own[0].masks.with_name(f"{own[0].masks.name}-reference-{engine}"),
+            )
             self._turn(entry, timed=False)
             if entry.failure is None:
                 return entry
