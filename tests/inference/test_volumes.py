@@ -196,7 +196,9 @@ def test_without_a_window_one_is_asked_for(tmp_path: Path, monkeypatch: pytest.M
     source = save(tmp_path / "a.nii")
     for reading in (None, {"axis": 2}):
         model = segmenter_of(monkeypatch, reading)
-        with pytest.raises(UsageError, match=r"a\.nii: voxels of type int16, .* pass a window, such as"):
+        with pytest.raises(
+            UsageError, match=r"a\.nii: voxels of type int16, .* pass a window \(--window LOW:HIGH\), such as"
+        ):
             label_volume(model, source, tmp_path / "b.nii")
         assert not (tmp_path / "b.nii").exists()
 

@@ -85,7 +85,9 @@ class VolumeReport:
         lines = [f"{shape_text(self.shape)} voxels of {spacing} mm"]
         for name, count in self.voxels.items():
             if count:
-                lines.append(f"  {name}: {self.millilitres[name]:,.1f} ml ({count:,} voxels)")
+                volume = self.millilitres[name]
+                shown = f"{volume:,.1f}" if volume >= 1 else f"{volume:.2g}"
+                lines.append(f"  {name}: {shown} ml ({count:,} voxels)")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -303,7 +305,8 @@ class _Look:
         if window is None and dtype != np.uint8:
             raise UsageError(
                 f"{job.name}: voxels of type {dtype}, and '{job.manifest.name}' does not say which "
-                "intensities become black and white; pass a window, such as (-200, 250) for soft tissue in CT"
+                "intensities become black and white; pass a window (--window LOW:HIGH), such as -200:250 for "
+                "soft tissue in CT"
             )
         self.job = job
         self.window = window
