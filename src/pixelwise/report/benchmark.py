@@ -169,6 +169,12 @@ def _figure_lead(benchmark: Benchmark) -> str:
 
 def _method(benchmark: Benchmark) -> list[str]:
     again = " (some of them several times)" if benchmark.calls > benchmark.images else ""
+    rounds = (
+        f"The timed turns of all combinations alternated over {benchmark.repeat} rounds, and every number is "
+        "the median over them, so that a busy minute does not fall on one combination alone."
+        if benchmark.repeat > 1
+        else "Each combination had a single timed turn, so a busy minute may have fallen on one alone."
+    )
     quality = (
         "The mean IoU comes from the pixels of all images together, as pixelwise evaluate counts it, from "
         "the very masks that were written. "
@@ -176,10 +182,8 @@ def _method(benchmark: Benchmark) -> list[str]:
         else ""
     )
     return [
-        f"Each combination took {benchmark.repeat} timed turns, each in a process of its own and with "
-        "nothing else of the benchmark running. The turns of all combinations alternate, and every number "
-        "is the median over the rounds, so that a busy minute does not fall on one of them alone. A first "
-        "turn of each is not counted; it fills the caches.",
+        f"Each turn had a process of its own, with nothing else of the benchmark running. {rounds} A first "
+        "turn of each combination is not counted; it fills the caches.",
         f"Images a second: {benchmark.calls} images{again} from file to mask file, with reading and writing, "
         "as pixelwise predict does it. Latency: from one image in memory to its mask, without reading and "
         "writing; p50 is the middle, p95 what one image in twenty exceeds. Start: from starting the process "
