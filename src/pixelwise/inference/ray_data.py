@@ -84,7 +84,7 @@ def predict_on_ray(
         this machine belongs to. ``HOST:PORT``: that cluster, which is left alone at the end. A connection to
         Ray that the process already has is used, whatever the address.
     workers
-        How many; None takes as many as there are cores for.
+        How many; None takes as many as there are cores for, and so does a larger number.
     cores_per_worker
         The cores that one worker binds itself to and its engine uses.
     device
@@ -483,8 +483,9 @@ def _connect(found: str, address: str) -> None:
 
 def _no_answer(address: str, reason: str) -> UsageError:
     return UsageError(
-        f"--ray {address}: no Ray cluster answers there ({reason}); check host and port (6379 unless "
-        "changed), that 'ray start --head' was run there, and that both sides have the same Ray and token"
+        f"--ray {address}: no Ray cluster answers there ({reason}); check host and port "
+        "(6379 unless changed), that 'ray start --head' was run there, and that both sides have the same Ray "
+        "and RAY_AUTH_MODE"
     )
 
 
