@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from itertools import zip_longest
 from typing import Annotated, NoReturn
 
 import typer
@@ -62,10 +63,19 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
+def _with_addresses(arguments: Sequence[str]) -> Iterator[str]:
+    """``--ray`` alone means ``--ray local``: options whose value may be missing are beyond typer."""
+    for word, following in zip_longest(arguments, arguments[1:], fillvalue="-"):
+        yield word
+        if word == "--ray" and following.startswith("-"):
+            yield "local"
+
+
 def main() -> None:
     """Run the command line: exit code 0 done, 1 failed, 2 usage, 3 bad data."""
+    arguments = list(_with_addresses(sys.argv[1:]))
     try:
-        build_app(sys.argv[1:])()
+        build_app(arguments)(arguments)
     except PixelwiseError as error:
         _fail(str(error), error.exit_code)
     except SystemExit as stop:

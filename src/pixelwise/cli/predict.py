@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,11 +32,13 @@ def command(
         ),
     ],
     model: Model,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the results.")],
+    out: Annotated[str, typer.Option("--out", "-o", help="The folder for the results.")],
     overlay: Annotated[
         bool, typer.Option("--overlay", help="OUT/overlay/...: images and videos in the classes' colours.")
     ] = False,
-    probabilities: Annotated[bool, typer.Option("--probabilities", help="STEM.npz (float16); of volumes NIfTI.")] = False,
+    probabilities: Annotated[
+        bool, typer.Option("--probabilities", help="STEM.npz (float16); of volumes NIfTI.")
+    ] = False,
     polygons: Annotated[
         bool,
         typer.Option("--polygons", help="OUT/predictions.coco.json of images; STEM.gpkg of rasters."),
@@ -74,6 +75,17 @@ def command(
             "--window", metavar="LOW:HIGH", help="Values of volumes and deep rasters that become 0..255."
         ),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            "--ray",
+            metavar="[ADDRESS]",
+            help="Label images on a Ray cluster: local (a new one, here), auto or HOST:PORT.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes on the cluster, one core each.")
+    ] = None,
     resume: Annotated[
         bool,
         typer.Option("--resume", help="Go on with a stopped run: what OUT/manifest.jsonl lists is done."),
@@ -103,6 +115,9 @@ def command(
         bands=parse_bands(bands),
         axes=axes,
         window=parse_window(window),
+        ray=ray,
+        workers=workers,
+        device=device,
         resume=resume,
         progress=display,
     )
@@ -110,6 +125,6 @@ def command(
         report = job.run(sources)
     how = {"engine": segmenter.engine.name, "precision": segmenter.engine.precision}
     headline = f"{report.counts()} labelled in {out} ({', '.join(how.values())})"
-    display.result("\n".join([headline, *report.lines()]), {"out": str(out), **report.to_dict(), **how})
+    display.result("\n".join([headline, *report.lines()]), {"out": out, **report.to_dict(), **how})
     if report.failures:
         raise typer.Exit(3)

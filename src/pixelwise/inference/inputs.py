@@ -31,7 +31,7 @@ class Input:
     Attributes
     ----------
     root
-        The folder that results keep their paths below.
+        The folder, or the URI, that results keep their paths below.
     name
         The path below it, with forward slashes.
     kind
@@ -45,13 +45,21 @@ class Input:
     kind: Kind
     series: Series | None = None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it lies in an object store."""
+        return is_uri(self.root)
+
     def __fspath__(self) -> str:
-        return os.path.join(self.root, self.name)
+        return os.path.join(self.root, self.name) if self.series is None else str(self.series.folder)
+
+    def __str__(self) -> str:
+        return self.__fspath__()
 
     @property
     def path(self) -> Path:
-        """Where it is: a file, or the folder of a DICOM series."""
-        return Path(self.root, self.name) if self.series is None else self.series.folder
+        """Where it is: a file, or the folder of a DICOM series; not for those in an object store."""
+        return Path(self)
 
     @property
     def target(self) -> str:
@@ -62,15 +70,16 @@ class Input:
         return name.with_suffix("").as_posix()
 
 
-def find_inputs(sources: Sequence[str | Path], out: Path) -> tuple[list[Input], list[str]]:
+def find_inputs(sources: Sequence[str | Path], out: str | Path) -> tuple[list[Input], list[str]]:
     """What several SOURCEs name, and the files of their folders that cannot be labelled.
 
     Parameters
     ----------
     sources
-        Files, folders (searched with their sub-folders), or patterns such as ``photos/**/*.jpg``.
+        Files, folders (searched with their sub-folders), patterns such as ``photos/**/*.jpg``, or URIs such
+        as ``s3://bucket/photos``.
     out
-        The output folder.
+        The output folder, or its URI.
 
     Raises
     ------
@@ -83,21 +92,35 @@ def find_inputs(sources: Sequence[str | Path], out: Path) -> tuple[list[Input], 
     inputs: list[Input] = []
     others: list[str] = []
     for source in sources:
+        if is_uri(source):
+            from pixelwise.inference.ray_data import find_uri_inputs  # only now: it imports pyarrow
+
+            inputs += find_uri_inputs(str(source), others)
+            continue
         found = _Found(str(source), out)
         inputs += found.inputs
         others += found.others
     return _without_collisions(inputs, out), others
 
 
+def is_uri(location: str | Path) -> bool:
+    """Whether this is a URI rather than a path.
+
+    >>> is_uri("s3://bucket/photos"), is_uri("photos/a.jpg")
+    (True, False)
+    """
+    return "://" in str(location)
+
+
 class _Found:
     """The inputs of one source."""
 
-    def __init__(self, source: str, out: Path) -> None:
+    def __init__(self, source: str, out: str | Path) -> None:
         self.inputs: list[Input] = []
         self.others: list[str] = []
         path = Path(source)
         if path.is_dir():
-            if out.resolve().is_relative_to(path.resolve()):
+            if not is_uri(out) and Path(out).resolve().is_relative_to(path.resolve()):
                 raise UsageError(f"--out {out} lies inside the input folder {path}; choose one outside of it")
             self._search(path)
             return
@@ -158,23 +181,26 @@ def _matches(pattern: str) -> tuple[list[Path], Path]:
     return matches, Path(*takewhile(lambda part: not globbing.has_magic(part), Path(pattern).parts))
 
 
-def _without_collisions(inputs: list[Input], out: Path) -> list[Input]:
+def _without_collisions(inputs: list[Input], out: str | Path) -> list[Input]:
     """The inputs, each once; UsageError if two have the same result, or if a result is an input."""
     taken: dict[str, Input] = {}
     for found in inputs:
         other = taken.setdefault(found.target, found)
-        if other.path != found.path:
+        if str(other) != str(found):
             raise UsageError(
-                f"{other.path} and {found.path} would both become {found.target}; "
+                f"{other} and {found} would both become {found.target}; "
                 "predict them into different folders"
             )
-    home = out.resolve()
-    beside = {root for root in {found.root for found in inputs} if _share(Path(root).resolve(), home)}
+    if is_uri(out):
+        return list(taken.values())
+    home = Path(out).resolve()
+    roots = {found.root for found in inputs if not found.is_remote}
+    beside = {root for root in roots if _share(Path(root).resolve(), home)}
     paths = {found.path.resolve() for found in inputs if found.root in beside}
     for found in inputs if paths else ():
-        if (out / f"{found.target}{RESULT_SUFFIX[found.kind]}").resolve() in paths:
+        if (home / f"{found.target}{RESULT_SUFFIX[found.kind]}").resolve() in paths:
             raise UsageError(
-                f"the result of {found.path} would overwrite an input in {out}; choose another --out"
+                f"the result of {found} would overwrite an input in {out}; choose another --out"
             )
     return list(taken.values())
 

@@ -72,6 +72,8 @@ class Journal:
         What else decides about the outputs; JSON values.
     resume
         Whether to find inputs finished that an earlier run has done.
+    elsewhere
+        Whether the results are not in this folder, but in an object store, where nobody looks after them.
 
     Raises
     ------
@@ -94,8 +96,16 @@ class Journal:
     True
     """
 
-    def __init__(self, folder: Path, model: str, settings: Mapping[str, Any], resume: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        model: str,
+        settings: Mapping[str, Any],
+        resume: bool = False,
+        elsewhere: bool = False,
+    ) -> None:
         self.folder = folder
+        self.elsewhere = elsewhere
         self.model = model
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))
         self.resume = resume
@@ -121,18 +131,18 @@ class Journal:
             self._lines.close()
         self._release()
 
-    def finished(self, name: str, path: Path) -> Entry | None:
+    def finished(self, name: str, path: Path | None) -> Entry | None:
         """The line about an input that need not be done again, or None.
 
         It matches in model and settings, the input at ``path`` has not changed since, and the outputs are
         there. What ``path`` looks like now is what :meth:`add` writes down: a change from here on makes the
-        input count as changed.
+        input count as changed. Those without a path, in an object store, count as unchanged.
         """
         try:
-            status = path.stat()
+            status = path.stat() if path else None
         except OSError:
             return None  # whoever reads it says what is wrong
-        self._stamps[name] = (status.st_size, status.st_mtime_ns)
+        self._stamps[name] = (status.st_size, status.st_mtime_ns) if status else (0, 0)
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -140,11 +150,8 @@ class Journal:
             # Killed between the new file and its line, the folder would have a file that the old line fits.
             self._append({"input": name, "size": 0, "mtime": 0, "outputs": [], "model": "", "settings": {}})
             return None
-        return (
-            entry
-            if self.resume and all((self.folder / output).is_file() for output in entry.outputs)
-            else None
-        )
+        there = self.elsewhere or all((self.folder / output).is_file() for output in entry.outputs)
+        return entry if self.resume and there else None
 
     def add(self, name: str, outputs: Iterable[str], frames: int | None = None) -> None:
         """Append the line of an input that :meth:`finished` was asked about; several threads may."""

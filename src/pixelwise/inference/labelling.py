@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pixelwise.bundles.bundle import cache_folder
 from pixelwise.errors import DataError, UsageError, unknown_name
-from pixelwise.inference.inputs import RESULT_SUFFIX, Input, Kind, find_inputs
+from pixelwise.inference.inputs import RESULT_SUFFIX, Input, Kind, find_inputs, is_uri
 from pixelwise.inference.journal import Journal, remove_leftovers
-from pixelwise.inference.pipeline import predict_files
+from pixelwise.inference.pipeline import Outcome, predict_files
 from pixelwise.inference.segmenter import Predictor, Segmentation, Segmenter
 from pixelwise.io import atomic_write, read_image, read_mask, write_image
 from pixelwise.io.video import frame_rate, write_video
@@ -49,7 +51,7 @@ class Labelling:
     segmenter
         The model.
     out
-        The output folder; results keep their paths below their source.
+        The output folder; results keep their paths below their source. On Ray it may be a URI.
     overlay
         Also write ``OUT/overlay/...``: images and videos with the classes' colours over them.
     probabilities
@@ -68,6 +70,12 @@ class Labelling:
         that are not 8 bits deep.
     axes
         Across which axes volumes are cut into slices for a model of images; None as it was trained.
+    ray
+        Label images on a Ray cluster: ``local``, ``auto`` or ``HOST:PORT``; None does without.
+    workers
+        How many processes on the cluster; None takes as many as there are cores for.
+    device
+        As the model was loaded with; for the workers.
     resume
         Go on with a stopped run: what ``OUT/manifest.jsonl`` lists is done.
     progress
@@ -75,7 +83,7 @@ class Labelling:
     """
 
     segmenter: Predictor
-    out: Path
+    out: str | Path
     overlay: bool = False
     probabilities: bool = False
     polygons: str | None = None
@@ -84,6 +92,9 @@ class Labelling:
     bands: Sequence[int] | None = None
     axes: str | None = None
     window: tuple[float, float] | None = None
+    ray: str | None = None
+    workers: int | None = None
+    device: str = "auto"
     resume: bool = False
     progress: Progress = field(default=lambda event: None)
 
@@ -102,12 +113,24 @@ class Labelling:
         settings = {**self.segmenter.settings, "overlay": self.overlay, "probabilities": self.probabilities}
         settings |= {"polygons": self.polygons, "bands": self.bands, "axes": self.axes, "window": self.window}
         given = {name: value for name, value in settings.items() if value is not None}
-        with Journal(self.out, self.segmenter.identity, given, self.resume) as journal:
+        remote = is_uri(self.out)
+        # An object store can neither append to a file nor lock it: the manifest stays on this machine.
+        name = hashlib.sha256(str(self.out).encode()).hexdigest()[:32]
+        home = cache_folder("manifests", name) if remote else Path(self.out)
+        with Journal(home, self.segmenter.identity, given, self.resume, elsewhere=remote) as journal:
             return _Run(self, journal, inputs).report(others)
 
     def _check(self, inputs: list[Input]) -> None:
         """Refuse what cannot be before anything is predicted."""
         kinds = {found.kind for found in inputs}
+        remote = next((f.root for f in inputs if f.is_remote), str(self.out) if is_uri(self.out) else None)
+        if remote and self.ray is None:
+            raise UsageError(f"{remote} is an object store, which is read and written on Ray; add --ray")
+        if self.ray is not None and kinds != {"image"}:
+            others = ", ".join(sorted(kinds - {"image"}))
+            raise UsageError(f"--ray labels images, but among the inputs is: {others}; predict them apart")
+        if remote and (self.polygons or self.annotations):
+            raise UsageError(f"--polygons and --annotations need a folder, but {remote} is an object store")
         if "video" in kinds and self.probabilities:
             raise UsageError("--probabilities is not for videos; they would give one large file per frame")
         if "raster" in kinds and self.probabilities:
@@ -124,7 +147,7 @@ class Labelling:
 
             if self.annotations not in TARGETS:
                 raise unknown_name("format", self.annotations, TARGETS)
-            if (folder := self.out / self.annotations).exists():
+            if (folder := Path(self.out, self.annotations)).exists():
                 raise UsageError(f"{folder} is there already; remove it, or choose another --out")
 
 
@@ -204,6 +227,7 @@ class _Run:
 
     def __init__(self, job: Labelling, journal: Journal, inputs: list[Input]) -> None:
         self.job = job
+        self.out = Path(job.out)
         self.journal = journal
         self.inputs = inputs
         self.skipped = 0
@@ -223,7 +247,7 @@ class _Run:
         for kind, function in label.items():
             if files := [found for found in self.inputs if found.kind == kind]:
                 done[kind] = sum(self._label(found, function) for found in files)
-        labelled = [found for found in images if str(found.path) not in self.failures]
+        labelled = [found for found in images if str(found) not in self.failures]
         return LabellingReport(
             done=done,
             files=len(self.inputs),
@@ -250,37 +274,58 @@ class _Run:
     def _label_images(self, images: list[Input]) -> int:
         """Label image files, several at a time; returns how many have masks."""
         left = [found for found in images if not self._is_finished(found)]
-        remove_leftovers(self.job.out / name for found in left for name in self._outputs(found))
-
-        def write(found: Input, segmentation: Segmentation) -> None:
-            outputs = self._outputs(found)
-            _write(segmentation, [self.job.out / name for name in outputs], self.job.overlay)
-            self.journal.add(found.name, outputs)
-
-        outcomes = predict_files(self.job.segmenter, left, write, self.job.probabilities)
+        outcomes = self._here(left) if self.job.ray is None else self._on_ray(left)
         for count, outcome in enumerate(outcomes, len(images) - len(left) + 1):
             self.job.progress({"kind": "predict", "done": count, "total": len(images)})
             if outcome.error:
-                self.failures[str(outcome.path.path)] = outcome.error
-        return sum(str(found.path) not in self.failures for found in images)
+                self.failures[str(outcome.path)] = outcome.error
+        return sum(str(found) not in self.failures for found in images)
+
+    def _here(self, images: list[Input]) -> Iterator[Outcome[Input]]:
+        remove_leftovers(self.out / name for found in images for name in self._outputs(found))
+
+        def write(found: Input, segmentation: Segmentation) -> None:
+            outputs = self._outputs(found)
+            _write(segmentation, [self.out / name for name in outputs], self.job.overlay)
+            self.journal.add(found.name, outputs)
+
+        return predict_files(self.job.segmenter, images, write, self.job.probabilities)
+
+    def _on_ray(self, images: list[Input]) -> Iterator[Outcome[Input]]:
+        from pixelwise.inference.ray_data import predict_on_ray
+
+        job = self.job
+        for outcome in predict_on_ray(
+            job.segmenter,
+            images,
+            job.out,
+            address=None if job.ray == "local" else job.ray,
+            workers=job.workers,
+            device=job.device,
+            overlay=job.overlay,
+            probabilities=job.probabilities,
+        ):
+            if outcome.error is None:
+                self.journal.add(outcome.path.name, self._outputs(outcome.path))
+            yield outcome
 
     def _label(self, found: Input, function: Callable[[Input], int]) -> int:
         """Label one large input, unless it is finished; returns how many units are done."""
         if (entry := self._is_finished(found)) is not None:
             return 1 if entry.frames is None else entry.frames
-        remove_leftovers(self.job.out / name for name in self._outputs(found))
+        remove_leftovers(self.out / name for name in self._outputs(found))
         try:
             return function(found)
         except (DataError, UsageError) as error:
             if len(self.inputs) == 1:
                 raise
-            self.failures[str(found.path)] = str(error)
+            self.failures[str(found)] = str(error)
             return 0
 
     def _label_raster(self, found: Input) -> int:
         from pixelwise.inference.rasters import label_raster
 
-        mask, *beside = (self.job.out / name for name in self._outputs(found))
+        mask, *beside = (self.out / name for name in self._outputs(found))
         assert isinstance(self.job.segmenter, Segmenter)
         report = label_raster(
             self.job.segmenter,
@@ -298,7 +343,7 @@ class _Run:
     def _label_volume(self, found: Input) -> int:
         from pixelwise.inference.volumes import label_volume
 
-        mask, *beside = (self.job.out / name for name in self._outputs(found))
+        mask, *beside = (self.out / name for name in self._outputs(found))
         report = label_volume(
             self.job.segmenter,
             found.series or found.path,
@@ -314,7 +359,7 @@ class _Run:
 
     def _label_video(self, found: Input) -> int:
         """Every frame's mask as OUT/<target>/<frame>.png; returns how many there are."""
-        folder, *film = (self.job.out / name for name in self._outputs(found))
+        folder, *film = (self.out / name for name in self._outputs(found))
         there = sum(1 for _ in folder.glob("[0-9]*.png"))
         remove_leftovers(folder / f"{number:06d}.png" for number in range(there + 1))
 
@@ -330,7 +375,7 @@ class _Run:
         return count
 
     def _is_finished(self, found: Input) -> Any:
-        entry = self.journal.finished(found.name, found.path)
+        entry = self.journal.finished(found.name, None if found.is_remote else found.path)
         self.skipped += entry is not None
         return entry
 
@@ -362,7 +407,7 @@ def _write_annotations(images: list[Input], job: Labelling) -> WriteReport:
     labels = job.segmenter.labels
     assert job.annotations is not None
     dataset = Dataset(images, open_result, labels)
-    return write(dataset, job.out / job.annotations, job.annotations, tolerance=job.tolerance)
+    return write(dataset, Path(job.out, job.annotations), job.annotations, tolerance=job.tolerance)
 
 
 def _write_polygons(images: list[Input], job: Labelling) -> int:
@@ -370,8 +415,8 @@ def _write_polygons(images: list[Input], job: Labelling) -> int:
     from pixelwise.inference.polygons import write_coco_predictions
 
     masks = {found.path: _mask(found, job) for found in images}
-    return write_coco_predictions(masks, job.segmenter.labels, job.out / COCO_FILE, job.tolerance)
+    return write_coco_predictions(masks, job.segmenter.labels, Path(job.out, COCO_FILE), job.tolerance)
 
 
 def _mask(found: Input, job: Labelling) -> Path:
-    return job.out / f"{found.target}{RESULT_SUFFIX[found.kind]}"
+    return Path(job.out) / f"{found.target}{RESULT_SUFFIX[found.kind]}"
