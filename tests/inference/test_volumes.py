@@ -509,13 +509,13 @@ def test_a_model_trained_on_slices_and_their_neighbours_labels_volumes_alike(tmp
         folder = tmp_path / "data" / ("train", "val")[number]
         save(folder / "images" / "ct.nii.gz", volume.array, LPS)
         save(folder / "masks" / "ct.nii.gz", volume.mask, LPS)
-    options: dict[str, Any] = {"as_slices": True, "window": (-150, 240), "neighbours": 1, "axis": 1}
+    options: dict[str, Any] = {"as_slices": True, "window": (-150, 240), "neighbours": 2, "axis": 1}
     data = pw.read(tmp_path / "data", "nifti", labels=["background", "liver", "tumour"], **options)
     tiny: dict[str, Any] = {"arch": "unet", "variant": "paper", "options": {"width": 0.0625}}
     settings = {"size": "32x32", "batch": 2, "max_steps": 2, "precision": "fp32", "workers": 1}
     run = pw.train(data, out=tmp_path / "run", **tiny, **settings)
     segmenter = pw.load(run.path)
-    assert segmenter.bundle.manifest.volumes == VolumeReading(axis=1, window=(-150, 240), neighbours=1)
+    assert segmenter.bundle.manifest.volumes == VolumeReading(axis=1, window=(-150, 240), neighbours=2)
     label_volume(segmenter, tmp_path / "data" / "val" / "images" / "ct.nii.gz", tmp_path / "mask.nii.gz")
     for number, sample in enumerate(data.select("val")):
         plane = read_slice(tmp_path / "mask.nii.gz", number, axis=1, canonical=True)

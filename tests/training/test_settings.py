@@ -129,3 +129,19 @@ def test_one_image_is_too_few(tmp_path):
     data = pw.read(write_shapes(tmp_path, {"train": 1}))
     with pytest.raises(pw.DataError, match="too few to train on"):
         split_data(data, 0.2, 0)
+
+
+def test_slices_of_one_volume_stay_in_one_part():
+    labels = LabelMap(("a", "b"))
+
+    def open_slice(record):
+        scan, number = record
+        meta = {"volume_path": f"{scan}.nii.gz", "index": number}
+        return Sample(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), meta=meta)
+
+    records = [(scan, number) for scan in range(5) for number in range(scan + 2)]
+    train_set, val_set, why = split_data(Dataset(records, open_slice, labels), 0.3, 0)
+    parts = [{sample.meta["volume_path"] for sample in part} for part in (train_set, val_set)]
+    assert len(parts[0]) + len(parts[1]) == 5 and not parts[0] & parts[1]
+    assert len(train_set) + len(val_set) == len(records)
+    assert why == "the slices of 2 of 5 volumes held out at random"

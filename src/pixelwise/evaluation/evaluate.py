@@ -147,12 +147,18 @@ def pick_examples(
             {
                 "title": title,
                 "group": group,
-                "image": sample.image,
+                "image": _to_show(sample.image),
                 "target": table[sample.mask],
                 "prediction": segmenter.predict(sample.image).mask,
             }
         )
     return examples
+
+
+def _to_show(image: np.ndarray) -> np.ndarray:
+    """H×W×3 of any number of channels; those of a slice with its neighbours as the slice alone, in grey."""
+    channels = image.shape[2]
+    return image if channels == 3 else np.repeat(image[..., channels // 2, None], 3, axis=2)
 
 
 def _match(labels: LabelMap, dataset: Dataset[Sample]) -> tuple[np.ndarray, Sequence[str]]:

@@ -39,6 +39,7 @@ from pixelwise.training.schedule import rate_factor
 from pixelwise.training.setup import (
     exponential_average,
     freeze_encoder,
+    is_in_colour,
     make_augment,
     make_fabric,
     make_network,
@@ -95,12 +96,11 @@ class Trainer:
         self.train_cache = SampleCache(train_set, _CACHE_BYTES * 3 // 4, keep_instances=transform is not None)
         self.val_cache = SampleCache(val_set, _CACHE_BYTES // 4)
         self.threads = available_cores() if config.workers is None else config.workers
-        self.augment = make_augment(config, self.labels.ignore, transform)
+        self.augment = make_augment(config, self.labels.ignore, transform, is_in_colour(train_set[0]))
 
         self.fabric = make_fabric(config)
         torch.manual_seed(config.seed)
-        # Images are RGB; volumes have one channel or several, which only the first can tell.
-        channels = pixels_of(self.train_cache[0]).shape[-1] if takes_volumes(config) else 3
+        channels = pixels_of(self.train_cache[0]).shape[-1]  # only the first sample can tell
         self.raw = make_network(config, len(self.labels), channels)
         freeze_encoder(self.raw, config)
         weight = None if class_weights is None else torch.from_numpy(class_weights)

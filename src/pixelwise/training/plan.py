@@ -115,10 +115,27 @@ def split_data(data: Dataset[Data], fraction: float, seed: int) -> tuple[Dataset
         raise DataError(
             f"{data.name}: {len(pool)} labelled image(s) are too few to train on; at least 2 are needed"
         )
-    order = np.random.default_rng(seed).permutation(len(pool))
+    rng = np.random.default_rng(seed)
+    if len(volumes := _slices_by_volume(pool)) > 1:
+        order = rng.permutation(len(volumes))
+        held = min(len(volumes) - 1, max(1, round(fraction * len(volumes))))
+        why = f"the slices of {held} of {len(volumes)} volumes held out at random"
+        parts = [sorted(i for v in part for i in volumes[v]) for part in (order[held:], order[:held])]
+        return pool.subset(parts[0]), pool.subset(parts[1]), why
+    order = rng.permutation(len(pool))
     held = max(1, round(fraction * len(pool)))
     why = f"{held} of {len(pool)} images held out at random; give a 'val' folder if neighbours look alike"
     return pool.subset(sorted(order[held:].tolist())), pool.subset(sorted(order[:held].tolist())), why
+
+
+def _slices_by_volume(data: Dataset[Any]) -> list[list[int]]:
+    """The positions of the slices of every volume, which look alike; nothing for data of other kinds."""
+    if "volume_path" not in data[0].meta:
+        return []
+    volumes: dict[Any, list[int]] = {}
+    for position, sample in enumerate(data):
+        volumes.setdefault(sample.meta.get("volume_path"), []).append(position)
+    return list(volumes.values())
 
 
 def class_weights(

@@ -211,8 +211,13 @@ def working_scale(config: TrainConfig) -> WorkingScale:
     return WorkingScale(rule="native" if config.patches else "area", height=height, width=width)
 
 
+def is_in_colour(sample: Sample | Volume) -> bool:
+    """Whether channels are colours: not of slices whose channels are neighbouring slices."""
+    return not sample.meta.get("reading", {}).get("neighbours")
+
+
 def make_augment(
-    config: TrainConfig, ignore: int, transform: Callable[[Any], Any] | None
+    config: TrainConfig, ignore: int, transform: Callable[[Any], Any] | None, in_colour: bool
 ) -> Callable[[Any, np.random.Generator], Any]:
     """The random warp and colours of a configuration, around the scale at which the model will work.
 
@@ -244,8 +249,8 @@ def make_augment(
         rotate=config.rotate,
         brightness=0.25 * strength,
         contrast=0.25 * strength,
-        saturation=0.25 * strength,
-        hue=0.02 * strength,
+        saturation=0.25 * strength * in_colour,
+        hue=0.02 * strength * in_colour,
         blur=0.1 * min(1.0, strength),
         ignore=ignore,
         then=then,
