@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 import pixelwise as pw
 from pixelwise.data import check
+from pixelwise.labels import LabelMap
+from pixelwise.sample import Dataset, Sample
 from pixelwise.training.config import TrainConfig, make_config, read_config
 from pixelwise.training.loader import epoch_order
 from pixelwise.training.plan import make_plan, split_data
