@@ -188,8 +188,7 @@ def _without_collisions(inputs: list[Input], out: str | Path) -> list[Input]:
         other = taken.setdefault(found.target, found)
         if str(other) != str(found):
             raise UsageError(
-                f"{other} and {found} would both become {found.target}; "
-                "predict them into different folders"
+                f"{other} and {found} would both become {found.target}; predict them into different folders"
             )
     if is_uri(out):
         return list(taken.values())
@@ -199,9 +198,7 @@ def _without_collisions(inputs: list[Input], out: str | Path) -> list[Input]:
     paths = {found.path.resolve() for found in inputs if found.root in beside}
     for found in inputs if paths else ():
         if (home / f"{found.target}{RESULT_SUFFIX[found.kind]}").resolve() in paths:
-            raise UsageError(
-                f"the result of {found} would overwrite an input in {out}; choose another --out"
-            )
+            raise UsageError(f"the result of {found} would overwrite an input in {out}; choose another --out")
     return list(taken.values())
 
 
