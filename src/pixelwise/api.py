@@ -68,7 +68,7 @@ def load(
     engine
         ``auto``, ``openvino``, ``onnxruntime`` or ``torch``.
     precision
-        ``auto`` (bf16 where engine and CPU have it), ``fp32`` or ``bf16``.
+        ``auto`` (bf16 where engine and CPU have it), ``fp32``, ``bf16``, or ``int8`` if the bundle has it.
     device
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     scale

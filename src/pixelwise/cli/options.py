@@ -43,7 +43,7 @@ Model = Annotated[
     ),
 ]
 Engine = Annotated[str, typer.Option("--engine", help="auto, openvino, onnxruntime or torch.")]
-Precision = Annotated[str, typer.Option("--precision", help="auto, fp32 or bf16.")]
+Precision = Annotated[str, typer.Option("--precision", help="auto, fp32, bf16 or int8.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Scale = Annotated[
     str, typer.Option("--scale", help="working (as trained) or native (each image's own size).")

@@ -210,7 +210,10 @@ class Segmenter(Predictor):
     def identity(self) -> str:
         """A sha256 of everything in the bundle that decides about predictions, not of its name or metrics."""
         deciding = {"task", "labels", "head", "in_channels", "window", "volumes", "working", "sha256"}
-        text = json.dumps(self.bundle.manifest.model_dump(mode="json", include=deciding), sort_keys=True)
+        described = self.bundle.manifest.model_dump(mode="json", include=deciding)
+        if self.engine.precision == "int8" and self.bundle.manifest.int8 is not None:
+            described["int8"] = self.bundle.manifest.int8.sha256
+        text = json.dumps(described, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
