@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 
 import pixelwise as pw
-from pixelwise.errors import DataError, MissingExtraError, PixelwiseError, UsageError
-from pixelwise.inference import predict_files, ray_data
-from pixelwise.inference.inputs import Input
-from pixelwise.inference.ray_data import find_uri_inputs, predict_on_ray
+from pixelwise.errors import MissingExtraError, PixelwiseError, UsageError
+from pixelwise.inference import predict_files, ray_cluster, ray_data
+from pixelwise.inference.inputs import Input, find_inputs
+from pixelwise.inference.ray_data import predict_on_ray
 from tests.conftest import draw_shapes
 
 
@@ -31,7 +31,7 @@ def segmenter(run):
 @pytest.fixture(scope="module")
 def cluster(own_cache):
     """One for the module: two workers of one core each."""
-    os.environ.update(ray_data._QUIET_ENVIRONMENT)
+    os.environ.update(ray_cluster.QUIET_ENVIRONMENT)
     import ray
 
     ray.init(
@@ -120,23 +120,6 @@ def test_a_missing_extra_is_named(segmenter, photos, tmp_path, monkeypatch):
         next(predict_on_ray(segmenter, inputs_of(photos), tmp_path / "out"))
 
 
-def test_uris_that_lead_nowhere(tmp_path):
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(UsageError, match=r"ftp://host/x: not a URI .*expected s3://"):
-        next(find_uri_inputs("ftp://host/x"))
-    with pytest.raises(DataError, match="no such file or folder"):
-        next(find_uri_inputs((tmp_path / "absent").as_uri()))
-    with pytest.raises(DataError, match="no images here"):
-        next(find_uri_inputs(tmp_path.as_uri()))
-
-
-def test_two_images_of_one_result_are_refused(tmp_path):
-    for name in ("x.jpg", "x.png"):
-        (tmp_path / name).touch()
-    with pytest.raises(UsageError, match=r"x\.jpg and x\.png in .* would both become x\.png"):
-        list(find_uri_inputs(tmp_path.as_uri()))
-
-
 def test_a_worker_that_no_machine_can_hold(cluster, segmenter, photos, tmp_path):
     with pytest.raises(UsageError, match="a worker of 3 cores fits on no machine .*has 2"):
         next(predict_on_ray(segmenter, inputs_of(photos), tmp_path / "out", cores_per_worker=3))
@@ -172,8 +155,7 @@ def test_a_folder_as_here(cluster, segmenter, photos, local, tmp_path, monkeypat
 
 def test_uris_and_everything_that_is_written(cluster, segmenter, photos, local, tmp_path):
     masks, _ = local
-    others = []
-    inputs = list(find_uri_inputs(photos.as_uri(), others))
+    inputs, others = find_inputs([photos.as_uri()], tmp_path)
     assert [found.name for found in inputs] == [found.name for found in inputs_of(photos)]
     gone = Input(photos.as_uri(), "gone.png", "image")
     out = (tmp_path / "out").as_uri()
@@ -302,8 +284,9 @@ def test_an_image_that_always_kills_ends_the_run(cluster, segmenter, trapped, lo
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_workers_of_one_machine_take_different_cores():
     script = (
-        "import os, sys; from pixelwise.inference import ray_data; ray_data._CORES_FREE = float(sys.argv[2]);"
-        "all = os.sched_getaffinity(0); claims = ray_data.claim_cores(int(sys.argv[1]));"
+        "import os, sys; from pixelwise.inference import ray_cluster;"
+        "ray_cluster._CORES_FREE = float(sys.argv[2]);"
+        "all = os.sched_getaffinity(0); claims = ray_cluster.claim_cores(int(sys.argv[1]));"
         "print(*(os.sched_getaffinity(0) if claims else ['all']), flush=True); sys.stdin.read()"
     )
 
@@ -331,8 +314,9 @@ def test_workers_of_one_machine_take_different_cores():
 def test_a_cluster_of_our_own_starts_and_stops_without_a_word(run, photos, tmp_path):
     script = (
         "import sys, ray, pixelwise as pw\n"
-        "from pixelwise.inference.ray_data import find_uri_inputs, predict_on_ray\n"
-        "inputs = find_uri_inputs(sys.argv[2])\n"
+        "from pixelwise.inference.inputs import find_inputs\n"
+        "from pixelwise.inference.ray_data import predict_on_ray\n"
+        "inputs, _ = find_inputs([sys.argv[2]], sys.argv[3])\n"
         "print(len(list(predict_on_ray(pw.load(sys.argv[1]), inputs, sys.argv[3], workers=2))))\n"
         "print(ray.is_initialized())\n"
     )

@@ -13,6 +13,7 @@ from typing import Literal
 from pixelwise.errors import DataError, UsageError
 from pixelwise.io import is_image, walk_files
 from pixelwise.io.dicom import Series, find_series, is_dicom_series
+from pixelwise.io.remote import is_uri, list_images
 from pixelwise.io.video import VIDEO_SUFFIXES
 from pixelwise.io.volumes import is_volume, volume_stem
 
@@ -93,23 +94,13 @@ def find_inputs(sources: Sequence[str | Path], out: str | Path) -> tuple[list[In
     others: list[str] = []
     for source in sources:
         if is_uri(source):
-            from pixelwise.inference.ray_data import find_uri_inputs  # only now: it imports pyarrow
-
-            inputs += find_uri_inputs(str(source), others)
+            _refuse_inside(str(source), str(out))
+            inputs += [Input(root, name, "image") for root, name in list_images(str(source), others)]
             continue
         found = _Found(str(source), out)
         inputs += found.inputs
         others += found.others
     return _without_collisions(inputs, out), others
-
-
-def is_uri(location: str | Path) -> bool:
-    """Whether this is a URI rather than a path.
-
-    >>> is_uri("s3://bucket/photos"), is_uri("photos/a.jpg")
-    (True, False)
-    """
-    return "://" in str(location)
 
 
 class _Found:
@@ -179,6 +170,11 @@ def _matches(pattern: str) -> tuple[list[Path], Path]:
     if not matches:
         raise DataError(f"{pattern}: no such file or folder, and no match as a pattern")
     return matches, Path(*takewhile(lambda part: not globbing.has_magic(part), Path(pattern).parts))
+
+
+def _refuse_inside(source: str, out: str) -> None:
+    if f"{out.rstrip('/')}/".startswith(f"{source.rstrip('/')}/"):
+        raise UsageError(f"--out {out} lies inside the input folder {source}; choose one outside of it")
 
 
 def _without_collisions(inputs: list[Input], out: str | Path) -> list[Input]:

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from pixelwise.bundles.bundle import cache_folder
 from pixelwise.errors import DataError, UsageError, unknown_name
-from pixelwise.inference.inputs import RESULT_SUFFIX, Input, Kind, find_inputs, is_uri
+from pixelwise.inference.inputs import RESULT_SUFFIX, Input, Kind, find_inputs
 from pixelwise.inference.journal import Journal, remove_leftovers
 from pixelwise.inference.pipeline import Outcome, predict_files
+from pixelwise.inference.results import image_results, write_image_results
 from pixelwise.inference.segmenter import Predictor, Segmentation, Segmenter
-from pixelwise.io import atomic_write, read_image, read_mask, write_image
+from pixelwise.io import read_image, read_mask
+from pixelwise.io.remote import is_uri
 from pixelwise.io.video import frame_rate, write_video
 from pixelwise.sample import Dataset, Sample
 
@@ -262,11 +262,13 @@ class _Run:
     def _outputs(self, found: Input) -> list[str]:
         """The files that come from one input, relative to the output folder."""
         job, stem = self.job, found.target
+        if found.kind == "image":
+            return image_results(stem, job.overlay, job.probabilities)
         outputs = [f"{stem}{RESULT_SUFFIX[found.kind]}"]
         if job.overlay:
-            outputs.append(f"overlay/{stem}{'.mp4' if found.kind == 'video' else '.png'}")
+            outputs.append(f"overlay/{stem}.mp4")
         if job.probabilities:
-            outputs.append(f"{stem}.probabilities.nii.gz" if found.kind == "volume" else f"{stem}.npz")
+            outputs.append(f"{stem}.probabilities.nii.gz")
         if job.polygons and found.kind == "raster":
             outputs.append(f"{stem}.{job.polygons}")
         return outputs
@@ -286,7 +288,7 @@ class _Run:
 
         def write(found: Input, segmentation: Segmentation) -> None:
             outputs = self._outputs(found)
-            _write(segmentation, [self.out / name for name in outputs], self.job.overlay)
+            write_image_results(segmentation, [self.out / name for name in outputs], self.job.overlay)
             self.journal.add(found.name, outputs)
 
         return predict_files(self.job.segmenter, images, write, self.job.probabilities)
@@ -384,16 +386,6 @@ class _Run:
             self.job.progress({"kind": found.name, "done": done, "total": total})
 
         return report
-
-
-def _write(segmentation: Segmentation, files: list[Path], overlay: bool) -> None:
-    """Write the mask, the overlay and the probabilities: what of them ``files`` names, in this order."""
-    segmentation.save(files[0])
-    if overlay:
-        write_image(files[1], segmentation.overlay())
-    if segmentation.probabilities is not None:
-        with atomic_write(files[-1]) as temporary:
-            np.savez_compressed(temporary, probabilities=segmentation.probabilities.astype(np.float16))
 
 
 def _write_annotations(images: list[Input], job: Labelling) -> WriteReport:
