@@ -1,32 +1,20 @@
 """``pixelwise benchmark`` as a user types it."""
 
 import json
-import sys
+from functools import partial
 
 import pytest
 from PIL import Image
 
-from pixelwise.cli.main import main
 from pixelwise.errors import UsageError
 from tests.conftest import draw_shapes
 from tests.evaluation.test_benchmark import Turns
 
 
 @pytest.fixture
-def pixelwise(monkeypatch, capsys):
+def benchmark(pixelwise):
     """Call the verb; gives (exit code, stdout, stderr)."""
-
-    def call(*arguments) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["pixelwise", "benchmark", *map(str, arguments)])
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
+    return partial(pixelwise, "benchmark")
 
 
 @pytest.mark.parametrize(
@@ -42,25 +30,25 @@ def pixelwise(monkeypatch, capsys):
         (("--data", "nothing/*.png"), 3, "no image matches it as a pattern"),
     ],
 )
-def test_bad_arguments_are_one_sentence(pixelwise, run, shapes, arguments, code, message):
-    found, out, err = pixelwise("--model", run, "--data", shapes, *arguments)
+def test_bad_arguments_are_one_sentence(benchmark, run, shapes, arguments, code, message):
+    found, out, err = benchmark("--model", run, "--data", shapes, *arguments)
     assert (found, out) == (code, "")
     assert message in " ".join(err.replace("│", " ").split())
     assert "Traceback" not in err
 
 
-def test_a_report_where_a_file_is(pixelwise, run, shapes, tmp_path):
+def test_a_report_where_a_file_is(benchmark, run, shapes, tmp_path):
     (tmp_path / "report").write_text("")
-    code, _, err = pixelwise("--model", run, "--data", shapes, "--out", tmp_path / "report")
+    code, _, err = benchmark("--model", run, "--data", shapes, "--out", tmp_path / "report")
     assert code == 2 and "is a file; name a folder for the report" in err
 
 
-def test_help_has_an_example(pixelwise):
-    code, out, _ = pixelwise("--help")
+def test_help_has_an_example(benchmark):
+    code, out, _ = benchmark("--help")
     assert code == 0 and "Example: pixelwise benchmark" in out and "--json" in out
 
 
-def test_json_and_report(pixelwise, run, shapes, tmp_path):
+def test_json_and_report(benchmark, run, shapes, tmp_path):
     options = (
         "--engine",
         "onnxruntime",
@@ -74,7 +62,7 @@ def test_json_and_report(pixelwise, run, shapes, tmp_path):
         "background,square,disc",
     )
     out = tmp_path / "speed"
-    code, text, err = pixelwise(
+    code, text, err = benchmark(
         "--model", run, "--data", shapes, *options, "--split", "val", "--out", out, "--json", "--quiet"
     )
     document = json.loads(text)
@@ -94,13 +82,13 @@ class WithoutBf16(Turns):
         return super().__call__(turn)
 
 
-def test_the_table_is_for_people(pixelwise, run, tmp_path, monkeypatch):
+def test_the_table_is_for_people(benchmark, run, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("pixelwise.evaluation.benchmark.take_turn", WithoutBf16())
     photo = tmp_path / "photo.png"
     Image.fromarray(draw_shapes(1)[0]).save(photo)
     arguments = ("--engine", "onnxruntime", "--precision", "fp32,bf16", "--repeat", 1)
-    code, out, _ = pixelwise("--model", run, "--data", photo, *arguments)
+    code, out, _ = benchmark("--model", run, "--data", photo, *arguments)
     assert code == 0
     lines = out.splitlines()
     row = next(line for line in lines if line.split()[:2] == ["onnxruntime", "fp32"])

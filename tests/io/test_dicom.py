@@ -13,7 +13,8 @@ import pytest
 from pixelwise.errors import DataError, MissingExtraError
 from pixelwise.io import dicom
 from pixelwise.io.dicom import find_series, is_dicom_series, read_series
-from pixelwise.io.volumes import read_volume, write_volume
+from pixelwise.io.volumes import read_volume
+from pixelwise.io.volumes_write import write_volume
 
 pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("nibabel")

@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.io.volumes import (
-    canonical_view,
-    label_table,
-    read_volume,
-    write_labels,
-    write_probabilities,
-    write_volume,
-)
+from pixelwise.io.volumes import canonical_view, label_table, read_volume
+from pixelwise.io.volumes_write import write_labels, write_probabilities, write_volume
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Volume
 
@@ -100,7 +94,7 @@ def test_planes_of_several_labels_become_a_fourth_axis(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_probabilities_of_a_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    monkeypatch.setattr("pixelwise.io.volumes._PLANES", 2)
+    monkeypatch.setattr("pixelwise.io.volumes_write._PLANES", 2)
     path = scan_file(tmp_path / f"ct{suffix}")
     chances = np.random.default_rng(0).random((2, *SHAPE)).astype(np.float16)
     write_probabilities(tmp_path / f"p{suffix}", read_volume(path), chances)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from pixelwise.errors import DataError, UsageError
-from pixelwise.io.volumes import is_volume, label_table, read_slice, read_volume, volume_shape, write_volume
+from pixelwise.io.volumes import is_volume, label_table, read_slice, read_volume, volume_shape
+from pixelwise.io.volumes_write import write_volume
 from pixelwise.sample import Volume
 
 nibabel = pytest.importorskip("nibabel")

@@ -40,14 +40,12 @@ from pixelwise.io.volumes import (
     Window,
     canonical_order,
     canonical_view,
-    check_suffix,
     from_picture,
     is_volume,
     read_volume,
     slice_image,
-    write_labels,
-    write_probabilities,
 )
+from pixelwise.io.volumes_write import check_suffix, write_labels, write_probabilities
 from pixelwise.kernels.upsample import upsample_logits
 from pixelwise.labels import LabelMap
 from pixelwise.sample import Volume
