@@ -15,7 +15,7 @@ from pixelwise.inference.inputs import RESULT_SUFFIX, Input, Kind, find_inputs
 from pixelwise.inference.journal import Journal, remove_leftovers
 from pixelwise.inference.pipeline import Outcome, predict_files
 from pixelwise.inference.results import image_results, write_image_results
-from pixelwise.inference.segmenter import Predictor, Segmentation, Segmenter
+from pixelwise.inference.segmenter import Predictor, Segmentation
 from pixelwise.io import read_image, read_mask
 from pixelwise.io.remote import is_uri
 from pixelwise.io.video import frame_rate, write_video
@@ -111,7 +111,9 @@ class Labelling:
         inputs, others = find_inputs(sources, self.out)
         self._check(inputs)
         settings = {**self.segmenter.settings, "overlay": self.overlay, "probabilities": self.probabilities}
-        settings |= {"polygons": self.polygons, "bands": self.bands, "axes": self.axes, "window": self.window}
+        settings |= {"bands": self.bands, "axes": self.axes, "window": self.window}
+        if any(found.kind == "raster" for found in inputs):  # those of images come from the masks, at the end
+            settings["polygons"] = self.polygons
         given = {name: value for name, value in settings.items() if value is not None}
         remote = is_uri(self.out)
         # An object store can neither append to a file nor lock it: the manifest stays on this machine.
@@ -328,7 +330,6 @@ class _Run:
         from pixelwise.inference.rasters import label_raster
 
         mask, *beside = (self.out / name for name in self._outputs(found))
-        assert isinstance(self.job.segmenter, Segmenter)
         report = label_raster(
             self.job.segmenter,
             found.path,
