@@ -443,7 +443,7 @@ def _new_trainer(
     check_kind(config, dataset)
     folder = RunFolder(Path(out) if out is not None else Path("runs") / f"{dataset.name}-{config.arch}")
     folder.must_be_new()
-    train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed)
+    train_set, val_set, val_from = split_data(dataset, config.val_fraction, config.seed, config.hold_out)
     report = _checked(dataset, train_set, say)
     plan = make_plan(config, train_set, report)
     config, reasons = plan.config, plan.to_dict() | {"validation": val_from}
@@ -479,7 +479,7 @@ def _resumed_trainer(
     from pixelwise.training.plan import class_weights, split_data
 
     dataset = source.dataset()
-    train_set, val_set, _ = split_data(dataset, config.val_fraction, config.seed)
+    train_set, val_set, _ = split_data(dataset, config.val_fraction, config.seed, config.hold_out)
     if _identity(train_set, val_set) != stored["identity"]:
         raise DataError(
             f"{source.data}: not the data that {path} was started on (other classes or other images); "

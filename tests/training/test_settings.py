@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -147,3 +149,20 @@ def test_slices_of_one_volume_stay_in_one_part():
     assert len(parts[0]) + len(parts[1]) == 5 and not parts[0] & parts[1]
     assert len(train_set) + len(val_set) == len(records)
     assert why == "the slices of 2 of 5 volumes held out at random"
+
+
+def test_a_sequence_of_the_training_images_can_be_held_out():
+    names = [f"seq{n // 3}_{n}.png" for n in range(6)]
+
+    def open_record(name):
+        return Sample(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), path=name)
+
+    splits = ["train"] * 5 + ["val"]
+    data = Dataset(names, open_record, LabelMap(("a", "b")), splits=splits)
+    train_set, val_set, why = split_data(data, 0.2, 0, "seq1_*")
+    assert [sample.name for sample in train_set] == ["seq0_0", "seq0_1", "seq0_2"]
+    assert [sample.name for sample in val_set] == ["seq1_3", "seq1_4"]  # the split 'val' is left alone
+    assert why == "the 2 of 5 training images that match 'seq1_*'"
+    for pattern, count in (("seq2_*", 0), ("seq*", 5)):
+        with pytest.raises(pw.UsageError, match=rf"hold_out '{re.escape(pattern)}' matches {count} of 5"):
+            split_data(data, 0.2, 0, pattern)

@@ -171,7 +171,7 @@ def label_raster(
         if polygons is not None:
             check_vector_target(polygons, raster.dataset.crs)
         _check_scale(segmenter, source, *size)
-        tile = None if segmenter._working_size(*size) != size else segmenter._tile_for(*size)
+        tile = None if segmenter.working_size(*size) != size else segmenter.tile_for(*size)
         grid = TileGrid.spread(size, tile or size, overlap)
         window = tile_window(grid.tile, weights)
         with create_class_raster(target, raster, segmenter.labels) as writer:
@@ -347,7 +347,7 @@ class _Job:
         if len(full) > 1 and views.plain and min(full[0].shape[:2]) >= SMALLEST:
             results = iter(self.segmenter.engine.run(np.stack(full), "logits"))
         else:
-            whole = self.segmenter._whole_logits
+            whole = self.segmenter.whole_logits
             results = (average_views(t, (t.shape[0], t.shape[1]), whole, views, head) for t in full)
         for tile in tiles:
             yield None if tile is None else next(results)
@@ -429,7 +429,7 @@ def _check_model(segmenter: Segmenter) -> None:
 
 
 def _check_scale(segmenter: Segmenter, source: Path, height: int, width: int) -> None:
-    small = segmenter._working_size(height, width)
+    small = segmenter.working_size(height, width)
     if small != (height, width) and height * width > _LARGEST_SHRUNK:
         factor = math.sqrt(height * width / (small[0] * small[1]))
         raise UsageError(

@@ -151,7 +151,7 @@ class Segmenter(Predictor):
     bundle
         The opened bundle.
     engine, precision, device
-        See :func:`~pixelwise.inference.engines.create_engine`.
+        See :func:`~pixelwise.inference.engines.create_engine`; or an engine that is there already.
     scale
         ``working``: look at images at the size the model was trained for; ``native``: at their own.
     tile
@@ -165,7 +165,7 @@ class Segmenter(Predictor):
     def __init__(
         self,
         bundle: Bundle,
-        engine: str = "auto",
+        engine: str | Engine = "auto",
         precision: str = "auto",
         device: str = "auto",
         scale: Scale = "working",
@@ -187,7 +187,9 @@ class Segmenter(Predictor):
         self.bundle = bundle
         # The engine starts in native code; meanwhile Python can load the kernel that decides between classes.
         Thread(target=_load_kernel, name="load kernel", daemon=True).start()
-        self._engine: Engine = create_engine(bundle, engine, precision, device)
+        if isinstance(engine, str):
+            engine = create_engine(bundle, engine, precision, device)
+        self._engine = engine
         self.scale = scale
         self.tile = tile
 
@@ -253,8 +255,8 @@ class Segmenter(Predictor):
         if probabilities or head == "multilabel":
             return segmentation_from(self.logits(pixels, tta), head, self.labels, pixels, probabilities)
         height, width = pixels.shape[:2]
-        working = self._working_size(height, width)
-        tile = self._tile_for(*working)
+        working = self.working_size(height, width)
+        tile = self.tile_for(*working)
         if tile is None and working == (height, width) and min(working) >= SMALLEST and views.plain:
             mask = self.engine.run(pixels[None], "labels")[0].astype(self.labels.dtype)
         elif tile is None or working != (height, width):
@@ -270,8 +272,8 @@ class Segmenter(Predictor):
         views = self.views if tta is None else parse_tta(tta)
         pixels = self.pixels(image)
         size = (pixels.shape[0], pixels.shape[1])
-        working = self._working_size(*size)
-        return upsample_logits(self._logits(pixels, working, self._tile_for(*working), views), size)
+        working = self.working_size(*size)
+        return upsample_logits(self._logits(pixels, working, self.tile_for(*working), views), size)
 
     def predict_volume(self, volume: Volume) -> Volume:
         """Label every voxel of a volume, in overlapping tiles at its own scale.
@@ -321,12 +323,13 @@ class Segmenter(Predictor):
             )
         return np.ascontiguousarray(pixels)
 
-    def _working_size(self, height: int, width: int) -> tuple[int, int]:
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) at which the model looks at an image of this size."""
         if self.scale == "native":
             return height, width
         return self.bundle.manifest.working.size_for(height, width)
 
-    def _tile_for(self, height: int, width: int) -> tuple[int, int] | None:
+    def tile_for(self, height: int, width: int) -> tuple[int, int] | None:
         """The tile size, or None when the working image goes through whole."""
         rule = self.bundle.manifest.working
         if self.tile is not None:
@@ -344,7 +347,7 @@ class Segmenter(Predictor):
     ) -> np.ndarray:
         """K×h×w float32 logits of ``pixels`` at the size (h, w)."""
         if tile is None:
-            return average_views(pixels, size, self._whole_logits, views, self.bundle.manifest.head)
+            return average_views(pixels, size, self.whole_logits, views, self.bundle.manifest.head)
         bands = self._bands(resize_image(pixels, size), tile, views)
         return np.concatenate([band for _, band in bands], axis=1)
 
@@ -355,11 +358,12 @@ class Segmenter(Predictor):
 
         def logits_of(part: np.ndarray) -> np.ndarray:
             size = (part.shape[0], part.shape[1])
-            return average_views(part, size, self._whole_logits, views, self.bundle.manifest.head)
+            return average_views(part, size, self.whole_logits, views, self.bundle.manifest.head)
 
         return blend_tiles(pixels, tile, logits_of)
 
-    def _whole_logits(self, pixels: np.ndarray) -> np.ndarray:
+    def whole_logits(self, pixels: np.ndarray) -> np.ndarray:
+        """K×h×w float32 logits of h×w×C pixels that the network sees in one piece, at their own size."""
         return padded_logits(pixels, lambda padded: self.engine.run(padded[None], "logits")[0])
 
     def _decide(self, logits: np.ndarray, size: tuple[int, ...]) -> np.ndarray:

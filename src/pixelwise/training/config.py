@@ -93,6 +93,9 @@ class TrainConfig(BaseModel):
     )
     workers: int | None = Field(None, ge=0, description="threads that prepare images; None: one per core")
     val_fraction: float = Field(0.2, gt=0, lt=1, description="held out when the data has no validation split")
+    hold_out: str | None = Field(
+        None, description="validate on the training images whose names match, e.g. 'seq3_*', not on 'val'"
+    )
     licence: str = Field("", description="licence of the data, kept in the model's card")
 
     @field_validator("size", mode="before")

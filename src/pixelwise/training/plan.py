@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from typing import Any, TypeVar
 
 import numpy as np
@@ -88,16 +89,23 @@ def make_plan(config: TrainConfig, train_set: Dataset[Any], report: CheckReport 
     return Plan(config.model_copy(update=found), reasons)
 
 
-def split_data(data: Dataset[Data], fraction: float, seed: int) -> tuple[Dataset[Data], Dataset[Data], str]:
+def split_data(
+    data: Dataset[Data], fraction: float, seed: int, hold_out: str | None = None
+) -> tuple[Dataset[Data], Dataset[Data], str]:
     """Training and validation samples, and a sentence on where the latter come from.
 
     The splits called ``train`` and ``val`` are taken when there are; otherwise a random ``fraction`` of
     the training images is held out, the same for the same seed. ``test`` is never touched.
 
+    With ``hold_out``, the training images whose names match this pattern are validated on, such as one of
+    several sequences; a split ``val`` is left alone then, for judging what was chosen that way.
+
     Raises
     ------
     DataError
         Fewer than two labelled images are left for training.
+    UsageError
+        ``hold_out`` matches no training image, or all.
     """
     names = {name.lower(): name for name in data.splits}
     val_name = next((names[n] for n in ("val", "valid", "validation") if n in names), None)
@@ -108,6 +116,8 @@ def split_data(data: Dataset[Data], fraction: float, seed: int) -> tuple[Dataset
         train_name = others[0]
     if train_name is None and kept_back:
         raise DataError(f"{data.name}: no split to train on among {', '.join(data.splits)}; call one 'train'")
+    if hold_out is not None:
+        return _held_out(data.select(train_name) if train_name else data, hold_out)
     if val_name and train_name:
         return data.select(train_name), data.select(val_name), f"the data's own split '{val_name}'"
     pool = data.select(train_name) if train_name else data
@@ -126,6 +136,19 @@ def split_data(data: Dataset[Data], fraction: float, seed: int) -> tuple[Dataset
     held = max(1, round(fraction * len(pool)))
     why = f"{held} of {len(pool)} images held out at random; give a 'val' folder if neighbours look alike"
     return pool.subset(sorted(order[held:].tolist())), pool.subset(sorted(order[:held].tolist())), why
+
+
+def _held_out(pool: Dataset[Data], pattern: str) -> tuple[Dataset[Data], Dataset[Data], str]:
+    matching = [sample.path is not None and fnmatch(sample.path.name, pattern) for sample in pool]
+    held = [position for position, matches in enumerate(matching) if matches]
+    if not held or len(held) == len(pool):
+        raise UsageError(
+            f"hold_out '{pattern}' matches {len(held)} of {len(pool)} training images of {pool.name}; expected "
+            "a pattern that some of their file names match, such as 'seq3_*'"
+        )
+    left = [position for position, matches in enumerate(matching) if not matches]
+    why = f"the {len(held)} of {len(pool)} training images that match '{pattern}'"
+    return pool.subset(left), pool.subset(held), why
 
 
 def _slices_by_volume(data: Dataset[Any]) -> list[list[int]]:

@@ -297,9 +297,8 @@ def network_inputs(bundle: Bundle, images: Sequence[Picture]) -> tuple[list[np.n
     At most ``MAX_IMAGES``, evenly spread over ``images``; of large images a few tiles each.
     """
     chosen = _spread(images, MAX_IMAGES)
-    segmenter = Segmenter(bundle, precision="fp32")
-    recorder = _Recorder(len(segmenter.labels))
-    segmenter._engine = recorder  # what it is fed decides the ranges, so nothing here repeats its rules
+    recorder = _Recorder(len(bundle.labels))
+    segmenter = Segmenter(bundle, recorder)  # what it feeds decides: no rule is repeated here
     found: list[np.ndarray] = []
     unread: list[str] = []
     for image in chosen:
