@@ -405,7 +405,7 @@ def test_a_killed_prediction_goes_on_to_the_same_files(pixelwise, photos, run, t
     write_video(photos / "clip.avi", (draw_shapes(n)[0] for n in range(4)), rate=10)
     arguments = ["predict", photos, "--model", run, "--overlay", "--probabilities"]
     code, _, err = pixelwise(*arguments, "--out", tmp_path / "clean")
-    assert code == 2 and "--probabilities is for images" in err
+    assert code == 2 and "--probabilities is not for videos" in err
     arguments = ["predict", photos, "--model", run, "--overlay", "--json"]
     assert pixelwise(*arguments, "--out", tmp_path / "clean")[0] == 0
     out = tmp_path / "out"

@@ -99,10 +99,6 @@ class Trainer:
         self.augment = make_augment(config, self.labels.ignore, transform, is_in_colour(train_set[0]))
 
         self.fabric = make_fabric(config)
-        torch.manual_seed(config.seed)
-        channels = pixels_of(self.train_cache[0]).shape[-1]  # only the first sample can tell
-        self.raw = make_network(config, len(self.labels), channels)
-        freeze_encoder(self.raw, config)
         weight = None if class_weights is None else torch.from_numpy(class_weights)
         self.loss = losses.create(
             config.loss,
@@ -116,6 +112,10 @@ class Trainer:
             self.train_cache.prepare = partial(with_needed_weights, needs=needs, ignore=ignore)
         elif self.loss.needs:
             raise UsageError(f"loss '{config.loss}' needs weight maps, which are made for images only")
+        torch.manual_seed(config.seed)
+        channels = pixels_of(self.train_cache[0]).shape[-1]  # only the first sample can tell
+        self.raw = make_network(config, len(self.labels), channels)
+        freeze_encoder(self.raw, config)
         optimizer = make_optimizer(self.raw, config)
         channels_last = torch.channels_last if self.raw.axes == 2 else torch.channels_last_3d
         self.raw = self.raw.to(memory_format=channels_last)
