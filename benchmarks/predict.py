@@ -71,7 +71,7 @@ class Peer(SegmentationNetwork):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        return Preprocessing(tuple(255 * MEAN), tuple(255 * STD))
+        return Preprocessing((127.5,) * 3, (127.5,) * 3)
 
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]

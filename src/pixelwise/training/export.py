@@ -53,8 +53,12 @@ class ExportGraph(nn.Module):
         self.window = window
         mean, std = network.preprocessing
         shape = (1, -1, *(1 for _ in range(network.axes)))
-        self.register_buffer("pixel_mean", torch.tensor(mean).view(shape), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(std).view(shape), persistent=False)
+        self.register_buffer(
+            "pixel_mean", torch.tensor(mean, dtype=torch.float32).view(shape), persistent=False
+        )
+        self.register_buffer(
+            "pixel_std", torch.tensor(std, dtype=torch.float32).view(shape), persistent=False
+        )
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits B×K×H×W float32 and labels: B×H×W, or B×K×H×W of 0/1 when multilabel."""

@@ -143,8 +143,8 @@ def _held_out(pool: Dataset[Data], pattern: str) -> tuple[Dataset[Data], Dataset
     held = [position for position, matches in enumerate(matching) if matches]
     if not held or len(held) == len(pool):
         raise UsageError(
-            f"hold_out '{pattern}' matches {len(held)} of {len(pool)} training images of {pool.name}; expected "
-            "a pattern that some of their file names match, such as 'seq3_*'"
+            f"hold_out '{pattern}' matches {len(held)} of {len(pool)} training images of {pool.name}; "
+            "expected a pattern that some of their file names match, such as 'seq3_*'"
         )
     left = [position for position, matches in enumerate(matching) if not matches]
     why = f"the {len(held)} of {len(pool)} training images that match '{pattern}'"
