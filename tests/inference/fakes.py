@@ -18,7 +18,7 @@ Graph = Callable[[np.ndarray], np.ndarray]  # H×W×C pixels to K×H×W logits
 class FakeEngine:
     """Runs a function, and remembers the sizes that it was asked for."""
 
-    name, precision = "fake", "fp32"
+    name, precision, device = "fake", "fp32", "cpu"
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph

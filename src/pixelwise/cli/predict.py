@@ -117,7 +117,6 @@ def command(
         window=parse_window(window),
         ray=ray,
         workers=workers,
-        device=device,
         resume=resume,
         progress=display,
     )

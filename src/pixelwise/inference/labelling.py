@@ -74,8 +74,6 @@ class Labelling:
         Label images on a Ray cluster: ``local``, ``auto`` or ``HOST:PORT``; None does without.
     workers
         How many processes on the cluster; None takes as many as there are cores for.
-    device
-        As the model was loaded with; for the workers.
     resume
         Go on with a stopped run: what ``OUT/manifest.jsonl`` lists is done.
     progress
@@ -94,7 +92,6 @@ class Labelling:
     window: tuple[float, float] | None = None
     ray: str | None = None
     workers: int | None = None
-    device: str = "auto"
     resume: bool = False
     progress: Progress = field(default=lambda event: None)
 
@@ -305,7 +302,6 @@ class _Run:
             job.out,
             address=None if job.ray == "local" else job.ray,
             workers=job.workers,
-            device=job.device,
             overlay=job.overlay,
             probabilities=job.probabilities,
         ):

@@ -52,7 +52,6 @@ def predict_on_ray(
     address: str | None = None,
     workers: int | None = None,
     cores_per_worker: int = 1,
-    device: str = "auto",
     overlay: bool = False,
     probabilities: bool = False,
 ) -> Iterator[Outcome[Input]]:
@@ -64,7 +63,7 @@ def predict_on_ray(
     Parameters
     ----------
     segmenter
-        The model; its files are sent to the workers.
+        The model; its files are sent to the workers. One that runs on ``cuda`` reserves a GPU for each.
     inputs
         Images, each once; the ``root`` of an Input may be a URI. They are taken in sections as the work
         goes on.
@@ -78,8 +77,6 @@ def predict_on_ray(
         How many; None takes as many as there are cores for, and so does a larger number.
     cores_per_worker
         The cores that one worker binds itself to and its engine uses.
-    device
-        As for :class:`Segmenter`; ``cuda`` reserves one GPU for each worker.
     overlay
         Also write ``OUT/overlay/...``.
     probabilities
@@ -110,13 +107,13 @@ def predict_on_ray(
         raise UsageError(f"workers and their cores are counted from 1, found {found}")
     if segmenter.task != "image":
         raise UsageError(f"'{segmenter.name}' labels {segmenter.task}s; on Ray only images are labelled")
-    models = [_pack(member, device) for member in _members(segmenter)]
+    models = [_pack(member) for member in _members(segmenter)]
     home = str(out) if is_uri(out) else os.path.abspath(out)
     with cluster(address, workers, cores_per_worker) as count, _visible(home) as token:
         job = _Job(_shared(models), home, token, cores_per_worker, overlay, probabilities)
         remaining = iter(inputs)
         while section := list(islice(remaining, _PER_WORKER * count)):
-            yield from _label_section(section, job, count, int(device == "cuda"))
+            yield from _label_section(section, job, count, int(segmenter.engine.device == "cuda"))
 
 
 def _members(segmenter: Predictor) -> Sequence[Segmenter]:
@@ -150,13 +147,13 @@ class _Model:
             return open_bundle(path)
 
 
-def _pack(segmenter: Segmenter, device: str) -> _Model:
+def _pack(segmenter: Segmenter) -> _Model:
     """The model with the engine and precision that are used here, so that no machine chooses others."""
     engine = segmenter.engine
     with tempfile.TemporaryDirectory(prefix="pixelwise-") as folder:
         content = zip_bundle(segmenter.bundle, Path(folder) / "bundle.zip").read_bytes()
     how = (segmenter.scale, segmenter.tile, segmenter.views.text)
-    return _Model(content, engine.name, engine.precision, device, *how)
+    return _Model(content, engine.name, engine.precision, engine.device, *how)
 
 
 def _shared(models: list[_Model]) -> Any:

@@ -225,9 +225,10 @@ class Segmenter(Predictor):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Engine, precision, scale, tile and test-time augmentation: JSON values by name."""
+        """Engine, precision, device, scale, tile and test-time augmentation: JSON values by name."""
         tile = None if self.tile is None else list(self.tile)
-        how = {"engine": self.engine.name, "precision": self.engine.precision}
+        engine = self.engine
+        how = {"engine": engine.name, "precision": engine.precision, "device": engine.device}
         return {**how, "scale": self.scale, "tile": tile, "tta": self.views.text}
 
     def predict(self, image: Source, probabilities: bool = False, tta: str | None = None) -> Segmentation:

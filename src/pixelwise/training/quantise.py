@@ -328,7 +328,7 @@ def _spread(items: Sequence[Any], count: int) -> list[Any]:
 class _Recorder:
     """An engine that keeps what it is fed and says nothing about it."""
 
-    name, precision = "recorder", "fp32"
+    name, precision, device = "recorder", "fp32", "cpu"
 
     def __init__(self, classes: int) -> None:
         self.classes = classes

@@ -27,10 +27,13 @@ class Engine(Protocol):
         As in ``ENGINES``.
     precision
         The precision that is really used: ``fp32``, ``bf16`` or ``int8``.
+    device
+        Where it runs: ``cpu``, ``cuda`` or ``mps``.
     """
 
     name: str
     precision: str
+    device: str
 
     def run(self, images: np.ndarray, wanted: Wanted) -> np.ndarray:
         """B×H×W×C uint8 to ``labels`` (B×H×W integers) or ``logits`` (B×K×H×W float32).

@@ -22,6 +22,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    device = "cpu"
 
     def __init__(self, bundle: Bundle, precision: str, device: str) -> None:
         if precision == "bf16":

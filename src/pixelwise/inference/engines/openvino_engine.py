@@ -40,6 +40,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    device = "cpu"
 
     def __init__(self, bundle: Bundle, precision: str, device: str) -> None:
         self.core = ov.Core()

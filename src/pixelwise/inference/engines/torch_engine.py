@@ -23,8 +23,8 @@ class TorchEngine:
                 f"the torch engine knows no architecture {manifest.architecture} to build "
                 f"'{manifest.name}' with; use --engine openvino, which needs only the graph"
             )
-        self.device = torch.device(_pick(device))
-        if precision == "bf16" and self.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        self.device = _pick(device)
+        if precision == "bf16" and self.device == "cuda" and not torch.cuda.is_bf16_supported():
             raise UsageError("this GPU has no bfloat16; use --precision fp32 (or auto)")
         self.precision = "bf16" if precision == "bf16" else "fp32"
         network = models.create(**manifest.arguments)
@@ -50,7 +50,7 @@ class TorchEngine:
         if self.window is not None:
             low, high = self.window
             pixels = ((pixels - low) * (255 / (high - low))).clamp(0, 255)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(self.device, torch.bfloat16, enabled=self.precision == "bf16"):
             logits = self.network((pixels - self.mean) / self.std).float()
         if wanted == "logits":
             return logits.cpu().numpy()
