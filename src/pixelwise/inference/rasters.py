@@ -277,20 +277,21 @@ class _Job:
         """The columns of one strip, which ``grid`` covers and may exceed."""
         start, stop = columns
         validity: deque[np.ndarray | None] = deque()  # of the rows of tiles that are on their way
-        logits = self._logits(self._tiles(grid, columns, validity))
-        pieces = blend_pieces(grid, logits, planes, window)
         rows = _BlockRows(self.writer, start)
-        for first, end in grid.rows:
-            ids = np.full((end - first, stop - start), self.labels.ignore, self.labels.dtype)
-            for left, right in grid.columns:
-                _, _, piece = next(pieces)
-                inside = slice(max(left, start) - left, min(right, stop) - left)
-                if piece is not None and inside.start < inside.stop:
-                    part = np.ascontiguousarray(piece[:, :, inside])
-                    beside = slice(left + inside.start - start, left + inside.stop - start)
-                    ids[:, beside] = upsample_argmax(part, part.shape[1:])
-                self._advance()
-            self._finish(rows, ids, validity.popleft())
+        with ThreadPoolExecutor(1) as network:  # one tile ahead of what is blended here
+            ahead = read_ahead(network, _same, self._logits(self._tiles(grid, columns, validity)), depth=1)
+            pieces = blend_pieces(grid, (logits for logits, _ in ahead), planes, window)
+            for first, end in grid.rows:
+                ids = np.full((end - first, stop - start), self.labels.ignore, self.labels.dtype)
+                for left, right in grid.columns:
+                    _, _, piece = next(pieces)
+                    inside = slice(max(left, start) - left, min(right, stop) - left)
+                    if piece is not None and inside.start < inside.stop:
+                        part = np.ascontiguousarray(piece[:, :, inside])
+                        beside = slice(left + inside.start - start, left + inside.stop - start)
+                        ids[:, beside] = upsample_argmax(part, part.shape[1:])
+                    self._advance()
+                self._finish(rows, ids, validity.popleft())
         rows.close()
 
     def _tiles(
@@ -307,7 +308,7 @@ class _Job:
                     self.skipped += 1
                     yield None
                 else:
-                    yield np.ascontiguousarray(pixels[:, beside])
+                    yield pixels[:, beside].copy()  # the next row of tiles goes into the same memory
 
     def _rows(self, grid: TileGrid) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """The pixels under each row of tiles, and which hold data; both are reused for the next row."""
@@ -406,6 +407,10 @@ def _strips(grid: TileGrid, planes: int, channels: int) -> list[tuple[int, int]]
     count = math.ceil(grid.sides[1] / widest)
     step = math.ceil(grid.sides[1] / count / BLOCK) * BLOCK
     return [(start, min(start + step, grid.sides[1])) for start in range(0, grid.sides[1], step)]
+
+
+def _same(logits: np.ndarray | None) -> np.ndarray | None:
+    return logits
 
 
 def _scrolled(rows: np.ndarray | None, new: np.ndarray, count: int) -> np.ndarray:

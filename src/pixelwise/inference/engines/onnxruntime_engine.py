@@ -13,6 +13,9 @@ from pixelwise.errors import UsageError
 from pixelwise.inference.engines.base import Wanted, available_cores, graph_for
 
 
+_WEIGHTS_FILE = "session.optimized_model_external_initializers_file_name"
+
+
 class OnnxRuntimeEngine:
     """One session on the CPU, in float32, or in 8-bit integers where the bundle has them.
 
@@ -36,6 +39,7 @@ class OnnxRuntimeEngine:
             options = _options()
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
             options.optimized_model_filepath = str(Path(folder) / "graph.onnx")
+            options.add_session_config_entry(_WEIGHTS_FILE, "weights.bin")
             _session(graph, options)
             self.session = _session(Path(folder) / "graph.onnx", _options())
 
