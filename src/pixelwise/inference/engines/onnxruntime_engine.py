@@ -12,7 +12,6 @@ from pixelwise.bundles import Bundle
 from pixelwise.errors import UsageError
 from pixelwise.inference.engines.base import Wanted, available_cores, graph_for
 
-
 _WEIGHTS_FILE = "session.optimized_model_external_initializers_file_name"
 
 
