@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= ../shared/data/camvid
 ANNOTATIONS ?= ../shared/data/annotations
+MODEL ?=
 
 .PHONY: setup demo test lint format docs bench table clean
 
@@ -35,7 +36,8 @@ format: setup
 docs: setup
 	$(BIN)/mkdocs build --strict --quiet
 
-# Beside the peers, in one run each. DATA is a folder in CamVid's SegNet layout, ANNOTATIONS one of exports.
+# Beside the peers, in one run each. DATA is a folder in CamVid's SegNet layout, ANNOTATIONS one of exports;
+# MODEL, a bundle trained on DATA, is for int8 and large rasters.
 bench: setup
 	@test -d $(DATA) || { echo "no CamVid at $(DATA); say where it is: make bench DATA=DIR"; exit 2; }
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
@@ -54,6 +56,9 @@ bench: setup
 	$(BIN)/python benchmarks/average_precision.py
 	$(BIN)/python benchmarks/surface.py
 	$(BIN)/python benchmarks/crf.py
+	$(BIN)/python benchmarks/predict.py --data $(DATA)
+	$(if $(MODEL),$(BIN)/python benchmarks/int8.py --data $(DATA) --model $(MODEL))
+	$(if $(MODEL),$(BIN)/python benchmarks/large.py --model $(MODEL))
 	$(BIN)/python benchmarks/networks.py --data $(DATA) --out runs/networks
 	$(BIN)/python benchmarks/networks.py --out runs/networks --report --speed
 
