@@ -280,8 +280,6 @@ def test_an_image_that_always_kills_ends_the_run(cluster, segmenter, trapped, lo
     assert len(trap.killed) == 2
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot bind processes to cores")
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two cores")
 def test_workers_of_one_machine_take_different_cores():
     script = (
         "import os, sys; from pixelwise.inference import ray_cluster;"
@@ -297,10 +295,10 @@ def test_workers_of_one_machine_take_different_cores():
 
     cores = len(os.sched_getaffinity(0))
     first, one = start(1)
-    second, rest = start(cores - 1)
+    second, rest = start(max(1, cores - 1), patience=10 if cores > 1 else 0)
     third, none = start(1, patience=0)
     assert len(one) == 1
-    assert len(rest) == cores - 1
+    assert rest == ["all"] if cores == 1 else len(rest) == cores - 1
     assert not set(one) & set(rest)
     assert none == ["all"]
     first.kill()  # its cores are free again, however it ended
