@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 BLUE, ORANGE, GREY = "#2563eb", "#ea580c", "#94a3b8"
-_INK, _LINES = "#475569", "#e2e8f0"
+INK, LINES = "#475569", "#e2e8f0"
 _WIDEST = 640  # px; a picture in a page needs no more
 
 
@@ -75,17 +75,17 @@ def curve_figure(
                 best = int(np.nanargmax(y))
                 axes.plot(x[best], y[best], "o", color=colour, markersize=6, markerfacecolor="white")
         if second is not None:
-            axes.legend(frameon=False, fontsize=10, labelcolor=_INK, loc="best")
+            axes.legend(frameon=False, fontsize=10, labelcolor=INK, loc="best")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.spines["bottom"].set_color(GREY)
-        axes.grid(axis="y", color=_LINES, linewidth=0.8)
-        axes.tick_params(colors=_INK, length=0)
+        axes.grid(axis="y", color=LINES, linewidth=0.8)
+        axes.tick_params(colors=INK, length=0)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=along == "step"))
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
-        axes.set_xlabel(along, color=_INK)
+        axes.set_xlabel(along, color=INK)
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    return _inline(text.getvalue())
+    return inline_svg(text.getvalue())
 
 
 def picture_uri(picture: np.ndarray) -> str:
@@ -110,7 +110,7 @@ def _running_mean(values: np.ndarray) -> np.ndarray:
     return np.divide(sums[high] - sums[low], number, out=np.full(len(values), np.nan), where=number > 0)
 
 
-def _inline(svg: str) -> str:
+def inline_svg(svg: str) -> str:
     """The ``<svg>`` element alone: no XML head, no metadata, no fixed size, no fonts of its own."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

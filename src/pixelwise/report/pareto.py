@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pixelwise.report.figures import _INK, _LINES, BLUE, GREY, ORANGE, _inline
+from pixelwise.report.figures import BLUE, GREY, INK, LINES, ORANGE, inline_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,7 @@ def pareto_figure(points: Sequence[Point], quality: str, across_models: bool = T
         _draw_labels(axes, points, colours, lines, canvas.get_renderer())
         text = io.StringIO()
         FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None, "Creator": None})
-    return _inline(text.getvalue())
+    return inline_svg(text.getvalue())
 
 
 def _set_up(axes: Axes, points: Sequence[Point], quality: str) -> None:
@@ -102,12 +102,12 @@ def _set_up(axes: Axes, points: Sequence[Point], quality: str) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     fine = max(ends) - min(ends) + 2 * margin < 0.03
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=2 if fine else 0))
-    axes.set_xlabel("images a second, from file to mask file (log scale)", color=_INK)
-    axes.set_ylabel(quality, color=_INK)
+    axes.set_xlabel("images a second, from file to mask file (log scale)", color=INK)
+    axes.set_ylabel(quality, color=INK)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color(GREY)
-    axes.grid(axis="y", color=_LINES, linewidth=0.8)
-    axes.tick_params(which="both", colors=_INK, length=0)
+    axes.grid(axis="y", color=LINES, linewidth=0.8)
+    axes.tick_params(which="both", colors=INK, length=0)
     axes.set_axisbelow(True)
 
 
