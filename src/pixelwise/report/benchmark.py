@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from pathlib import Path
 
 from pixelwise.evaluation.benchmark import Benchmark, Measurement
 from pixelwise.io import write_text
+from pixelwise.report.pages import template
 from pixelwise.report.pareto import Point, colours_of, pareto_figure
 from pixelwise.report.wording import card, duration
 
@@ -26,19 +26,9 @@ def write_benchmark_report(benchmark: Benchmark, path: str | Path) -> Path:
     -------
     The page's path.
     """
-    import jinja2
-
-    loader = jinja2.PackageLoader("pixelwise.report", ".")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    source, _, _ = loader.get_source(environment, "template.html")
-    house_style = re.search(r"<style>.*?</style>", source, re.DOTALL)
-    assert house_style is not None
     colours = colours_of(benchmark.models)
     fastest = max(row.images_per_second for row in benchmark.measurements)
     page = {
-        "style": house_style.group(),
         "title": benchmark.title,
         "subtitle": [
             benchmark.machine["cpu"],
@@ -70,7 +60,7 @@ def write_benchmark_report(benchmark: Benchmark, path: str | Path) -> Path:
         ],
         "numbers": benchmark.to_dict(),
     }
-    write_text(path, environment.get_template("benchmark.html").render(page))
+    write_text(path, template("benchmark.html").render(page))
     return Path(path)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -23,6 +23,9 @@ from pixelwise.labels import LabelMap
 from pixelwise.report.figures import GREY, ORANGE, curve_figure, picture_uri
 from pixelwise.report.sections import check_section, details_section
 from pixelwise.report.wording import card, chip, css, duration, percent, short
+
+if TYPE_CHECKING:
+    import jinja2
 
 _MATRIX_CLASSES = 40  # more would be unreadable; the largest confusions are listed in any case
 _CONFUSIONS = 8
@@ -141,15 +144,6 @@ def write_page(
     examples: Sequence[Example],
 ) -> None:
     """Fill the template with what a page says and write it; what only evaluations have may be missing."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pixelwise.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     page |= {
         "made": datetime.now().strftime("%d %B %Y, %H:%M").lstrip("0"),
         "subtitle": [part for part in page["subtitle"] if part],
@@ -164,7 +158,7 @@ def write_page(
         "numbers": _numbers(evaluation) if evaluation else None,
         "data_only": page.get("data_only", False),
     }
-    write_text(path, environment.get_template("template.html").render(page))
+    write_text(path, template("template.html").render(page))
 
 
 def _score_cards(evaluation: Evaluation | None, history: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -432,3 +426,17 @@ def _plain(value: Any) -> str:
     if isinstance(value, Iterable) and not isinstance(value, str):
         return ", ".join(_plain(v) for v in value) or "-"
     return str(value)
+
+
+def template(name: str) -> jinja2.Template:
+    """One of the pages of this package, which share their style."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pixelwise.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template(name)
